@@ -1,0 +1,274 @@
+"""Softmax and the losses: each one calculation in the engine, several blocks in the workbook.
+
+Logits are scores before the softmax or sigmoid; ``n`` is the number of rows that are averaged.
+Computed from logits, cross-entropy neither overflows nor takes the logarithm of 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from minnet.errors import ShapeError, mismatch
+from minnet.ops import reduce
+from minnet.ops.base import Composite, Pointwise, normal_axes
+from minnet.ops.pointwise import absolute, exp, log, maximum, relu, sigmoid
+
+
+@dataclass(frozen=True)
+class Softmax(Composite):
+    axis: int
+
+    name = "softmax"
+
+    def value(self, z: Any) -> Any:
+        e = np.exp(z - np.maximum.reduce(z, axis=self.axis, keepdims=True))
+        return e / np.add.reduce(e, axis=self.axis, keepdims=True)
+
+    def gradient(self, index: int, g: Any, out: Any, z: Any) -> Any:
+        return out * (g - reduce.sum(g * out, self.axis, True))
+
+    def steps(self, z: Any) -> Any:
+        largest = reduce.max(z, self.axis, True).named("max")
+        e = exp(z - largest).named("exp")
+        return e / reduce.sum(e, self.axis, True).named("sum")
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Composite):
+    axis: int
+
+    name = "log_softmax"
+
+    def value(self, z: Any) -> Any:
+        shifted = z - np.maximum.reduce(z, axis=self.axis, keepdims=True)
+        return shifted - np.log(np.add.reduce(np.exp(shifted), axis=self.axis, keepdims=True))
+
+    def gradient(self, index: int, g: Any, out: Any, z: Any) -> Any:
+        return g - exp(out) * reduce.sum(g, self.axis, True)
+
+    def steps(self, z: Any) -> Any:
+        largest = reduce.max(z, self.axis, True).named("max")
+        total = reduce.sum(exp(z - largest).named("exp"), self.axis, True).named("sum")
+        return z - largest - log(total)
+
+
+class SoftmaxCrossEntropy(Composite):
+    """Mean over rows of ln Σ e^z − Σ y·z, for logits z and targets y (rows summing to 1).
+
+    Its gradient for z is (softmax(z) − y)/n, the famous difference of prediction and target.
+    """
+
+    name = "softmax_cross_entropy"
+
+    def value(self, z: Any, y: Any) -> Any:
+        largest = np.maximum.reduce(z, axis=1)
+        total = np.add.reduce(np.exp(z - largest[:, None]), axis=1)
+        losses = largest + np.log(total) - np.add.reduce(y * z, axis=1)
+        return np.add.reduce(losses) / len(losses)
+
+    def gradient(self, index: int, g: Any, out: Any, z: Any, y: Any) -> Any:
+        if index == 1:
+            return z * -_share(g, z.shape[0])
+        return (_row_softmax(z) - y) * _share(g, z.shape[0])
+
+    def steps(self, z: Any, y: Any) -> Any:
+        largest = reduce.max(z, 1, True).named("max")
+        e = exp(z - largest).named("exp")
+        total = reduce.sum(e, 1, True).named("sum")
+        (e / total).named("softmax")
+        losses = largest + log(total) - reduce.sum((y * z).named("target × logits"), 1, True)
+        return reduce.mean(losses.named("losses"))
+
+
+class SigmoidCrossEntropy(Composite):
+    """Mean over all elements of max(z, 0) − z·y + ln(1 + e^−|z|): logits z, targets y in [0, 1]."""
+
+    name = "sigmoid_cross_entropy"
+
+    def value(self, z: Any, y: Any) -> Any:
+        losses = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+        return np.add.reduce(losses, axis=None) / losses.size
+
+    def gradient(self, index: int, g: Any, out: Any, z: Any, y: Any) -> Any:
+        if index == 1:
+            return z * -_share(g, z.size)
+        return (sigmoid(z) - y) * _share(g, z.size)
+
+    def steps(self, z: Any, y: Any) -> Any:
+        sigmoid(z).named("sigmoid")
+        losses = relu(z) - z * y + log(1 + exp(-absolute(z)))
+        return reduce.mean(losses.named("losses"))
+
+
+class MeanSquaredError(Composite):
+    """Mean over all elements of (p − y)²."""
+
+    name = "mean_squared_error"
+
+    def value(self, p: Any, y: Any) -> Any:
+        error = (p - y).reshape(-1)
+        return np.dot(error, error) / error.size
+
+    def gradient(self, index: int, g: Any, out: Any, p: Any, y: Any) -> Any:
+        return (p - y) * (g * ((2 if index == 0 else -2) / p.size))
+
+    def steps(self, p: Any, y: Any) -> Any:
+        error = (p - y).named("error")
+        return reduce.mean((error**2).named("squares"))
+
+
+class CategoricalCrossEntropy(Composite):
+    """Mean over rows of −Σ y·ln p, for probabilities p.
+
+    p is taken as at least :func:`smallest`, to avoid ln 0. Below it, the gradient is that at the
+    limit, so that a hopeless prediction still learns.
+    """
+
+    name = "categorical_cross_entropy"
+
+    def value(self, p: Any, y: Any) -> Any:
+        rows = np.add.reduce(y * np.log(np.maximum(p, smallest(p))), axis=1)
+        return -np.add.reduce(rows) / len(rows)
+
+    def gradient(self, index: int, g: Any, out: Any, p: Any, y: Any) -> Any:
+        if index == 1:
+            return log(maximum(p, smallest(p))) * -_share(g, p.shape[0])
+        return y / maximum(p, smallest(p)) * -_share(g, p.shape[0])
+
+    def steps(self, p: Any, y: Any) -> Any:
+        logs = log(maximum(p, smallest(p))).named("ln p")
+        losses = -reduce.sum((y * logs).named("target × ln p"), 1, True)
+        return reduce.mean(losses.named("losses"))
+
+
+class BinaryCrossEntropy(Composite):
+    """Mean over all elements of −y·ln p − (1−y)·ln(1−p), for probabilities p.
+
+    p and 1−p are clipped as in :class:`CategoricalCrossEntropy`.
+    """
+
+    name = "binary_cross_entropy"
+
+    def value(self, p: Any, y: Any) -> Any:
+        low = smallest(p)
+        losses = y * np.log(np.maximum(p, low)) + (1 - y) * np.log(np.maximum(1 - p, low))
+        return -np.add.reduce(losses, axis=None) / losses.size
+
+    def gradient(self, index: int, g: Any, out: Any, p: Any, y: Any) -> Any:
+        low = smallest(p)
+        yes, no = maximum(p, low), maximum(1 - p, low)
+        if index == 1:
+            return (log(no) - log(yes)) * _share(g, p.size)
+        return ((1 - y) / no - y / yes) * _share(g, p.size)
+
+    def steps(self, p: Any, y: Any) -> Any:
+        low = smallest(p)
+        losses = -(y * log(maximum(p, low))) - (1 - y) * log(maximum(1 - p, low))
+        return reduce.mean(losses.named("losses"))
+
+
+@dataclass(frozen=True)
+class OneHot(Pointwise):
+    """Labels (n,) to rows of zeros with a one at the label: (n, classes)."""
+
+    classes: int
+    dtype: str
+
+    name = "one_hot"
+    differentiable = False
+    one_dtype = False
+
+    def value(self, labels: Any) -> Any:
+        return (np.asarray(labels)[:, None] == np.arange(self.classes)).astype(self.dtype)
+
+    def formula(self, label: str) -> str:
+        return f"1 at {label}, else 0"
+
+    def cells(self, shape: tuple[int, ...], *operands: Any) -> Any:
+        (labels,) = operands
+        return lambda k: f"IF({labels.cell(k // self.classes)}={k % self.classes},1,0)"
+
+
+def _share(g: Any, n: int) -> Any:
+    """What each of n averaged elements gets of the gradient; of one, all without a division."""
+    return g if n == 1 else g / n
+
+
+def smallest(p: Any) -> float:
+    """Probabilities are taken as at least this: the dtype's resolution (1.2e-7 or 2.2e-16)."""
+    return float(np.finfo(p.dtype).eps)
+
+
+_softmax, _log_softmax = lru_cache(maxsize=64)(Softmax), lru_cache(maxsize=64)(LogSoftmax)
+_row_softmax = Softmax(1)
+_one_hot = lru_cache(maxsize=1024)(OneHot)
+_losses = {
+    loss.name: loss()
+    for loss in (
+        SoftmaxCrossEntropy,
+        SigmoidCrossEntropy,
+        MeanSquaredError,
+        CategoricalCrossEntropy,
+        BinaryCrossEntropy,
+    )
+}
+
+
+def _axis(z: Any, axis: int, name: str) -> int:
+    axes = normal_axes(axis, z.ndim, name)
+    reduce.not_empty(z, axes, name)
+    return axes[0]
+
+
+def softmax(z: Any, axis: int = -1) -> Any:
+    """e^z / Σ e^z along an axis: positive numbers that sum to 1."""
+    return _softmax(_axis(z, axis, "softmax"))(z)
+
+
+def log_softmax(z: Any, axis: int = -1) -> Any:
+    """ln(softmax(z)) along an axis, without the loss of digits that taking both would have."""
+    return _log_softmax(_axis(z, axis, "log_softmax"))(z)
+
+
+def one_hot(labels: Any, classes: int, dtype: Any = np.float32) -> Any:
+    """Integer labels (n,) as rows (n, classes) with a single 1."""
+    return _one_hot(int(classes), np.dtype(dtype).name)(labels)
+
+
+def _loss(name: str, a: Any, y: Any, ndim: int | None) -> Any:
+    found = a.shape
+    if found != y.shape or (ndim is not None and len(found) != ndim):
+        shape = "matching shapes" if ndim is None else "matching shapes (rows, classes)"
+        raise ShapeError(mismatch(f"loss {name!r}", shape, f"{found} and targets {y.shape}"))
+    if 0 in found:
+        raise ShapeError(mismatch(f"loss {name!r}", "at least one row", f"shape {found}"))
+    return _losses[name](a, y)
+
+
+def mean_squared_error(prediction: Any, target: Any) -> Any:
+    """Mean of (prediction − target)² over all elements."""
+    return _loss("mean_squared_error", prediction, target, None)
+
+
+def softmax_cross_entropy(logits: Any, target: Any) -> Any:
+    """Categorical cross-entropy in nats from logits (n, classes) and one-hot targets alike."""
+    return _loss("softmax_cross_entropy", logits, target, 2)
+
+
+def sigmoid_cross_entropy(logits: Any, target: Any) -> Any:
+    """Binary cross-entropy in nats from logits and targets in [0, 1] of any one shape."""
+    return _loss("sigmoid_cross_entropy", logits, target, None)
+
+
+def categorical_cross_entropy(probabilities: Any, target: Any) -> Any:
+    """Categorical cross-entropy in nats from probabilities (n, classes) and one-hot targets."""
+    return _loss("categorical_cross_entropy", probabilities, target, 2)
+
+
+def binary_cross_entropy(probabilities: Any, target: Any) -> Any:
+    """Binary cross-entropy in nats from probabilities and targets in [0, 1] of any one shape."""
+    return _loss("binary_cross_entropy", probabilities, target, None)

@@ -1,0 +1,151 @@
+"""Matrix products: the plain one, and the dense layer's x·w + b in one go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minnet.errors import ShapeError, mismatch
+from minnet.ops.base import ADDITION, MULTIPLICATION, CellWriter, Operand, Operation
+from minnet.ops.reduce import Sum
+from minnet.ops.shape import Transpose, transpose
+from minnet.tensor import Array
+
+
+class _Product(Operation):
+    reads_ranges = (0, 1)
+
+    def _dot(self, a: Operand, b: Operand) -> CellWriter:
+        """Row of ``a`` times column of ``b``, for the element at a position of the product.
+
+        The sheet must show both as ranges of one direction; the planner sees to that.
+        """
+        rows, columns = contraction_lines(a.shape, b.shape)
+        width = columns.shape[-2]
+        lead = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+        rows = np.broadcast_to(rows, lead + rows.shape[-2:]).reshape(-1, rows.shape[-1])
+        columns = np.broadcast_to(columns, lead + columns.shape[-2:]).reshape(-1, columns.shape[-1])
+        height = len(rows) // max(1, int(np.prod(lead)))
+        if rows.shape[1] == 1:
+            single_b = [b.cell(int(p[0]), MULTIPLICATION + 1) for p in columns]
+            single_a = [a.cell(int(p[0]), MULTIPLICATION) for p in rows]
+
+            def write_single(k: int) -> str:
+                row, column = divmod(k, width)
+                return f"{single_a[row]}*{single_b[row // height * width + column]}"
+
+            return write_single
+        row_text = [a.area(p) for p in rows]
+        column_text = [b.area(p) for p in columns]
+
+        def write(k: int) -> str:
+            row, column = divmod(k, width)
+            return f"SUMPRODUCT({row_text[row]},{column_text[row // height * width + column]})"
+
+        return write
+
+
+def contraction_lines(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Array, Array]:
+    """Positions of the elements that are multiplied: rows of ``a`` and columns of ``b``, last axis.
+
+    ``(…, n, k)`` and ``(…, k, m)`` give ``(…, n, k)`` and ``(…, m, k)``.
+    """
+    rows = np.arange(int(np.prod(a, dtype=np.int64))).reshape(a)
+    columns = np.arange(int(np.prod(b, dtype=np.int64))).reshape(b)
+    return rows, columns.swapaxes(-1, -2)
+
+
+class MatMul(_Product):
+    """(…, n, k) times (…, k, m) is (…, n, m); leading axes broadcast."""
+
+    name = "matmul"
+    binding = MULTIPLICATION
+
+    def value(self, a: Any, b: Any) -> Any:
+        # The same numbers either way; dot starts sooner, but means something else beyond 2-D.
+        return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
+
+    def gradient(self, index: int, g: Any, out: Any, a: Any, b: Any) -> Any:
+        return matmul(g, _swap(b)) if index == 0 else matmul(_swap(a), g)
+
+    def words(self, a: str, b: str) -> str:
+        return f"{a}·{b}"
+
+    def cells(self, shape: tuple[int, ...], *operands: Operand) -> CellWriter:
+        return self._dot(operands[0], operands[1])
+
+
+class Linear(_Product):
+    """x·w + b: (n, k) times (k, m) plus (m,); one neuron is a column of w and a number of b."""
+
+    name = "linear"
+    stands = (2,)
+    binding = ADDITION
+
+    def value(self, x: Any, w: Any, b: Any) -> Any:
+        out = x.dot(w)
+        out += b
+        return out
+
+    def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
+        # The shapes were checked on the way forward.
+        if index == 0:
+            return _matmul(g, _swap_axes(w))
+        return _matmul(_swap_axes(x), g) if index == 1 else _column_sums(g)
+
+    def words(self, x: str, w: str, b: str) -> str:
+        return f"{x}·w + b"
+
+    def cells(self, shape: tuple[int, ...], *operands: Operand) -> CellWriter:
+        x, w, b = operands
+        dot = self._dot(x, w)
+        width = shape[1]
+        return lambda k: f"{dot(k)}+{b.cell(k % width, MULTIPLICATION)}"
+
+
+_matmul, _linear = MatMul(), Linear()
+_swap_axes, _column_sums = Transpose(None), Sum((0,), keepdims=False)
+
+
+def _swap(x: Any) -> Any:
+    if x.ndim == 2:
+        return _swap_axes(x)
+    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """Matrix product over the last two axes; leading axes are batches and broadcast."""
+    if a.ndim < 2 or b.ndim < 2:
+        raise ShapeError(
+            mismatch(
+                "operation 'matmul'",
+                "matrices, or stacks of matrices",
+                f"shapes {a.shape} and {b.shape}",
+                "Give a vector an axis: v.reshape(1, -1) for a row, v.reshape(-1, 1) for a column.",
+            )
+        )
+    if a.shape[-1] != b.shape[-2]:
+        raise ShapeError(
+            mismatch(
+                "operation 'matmul'",
+                f"a right-hand side with {a.shape[-1]} rows for the left-hand shape {a.shape}",
+                f"shape {b.shape}",
+            )
+        )
+    return _matmul(a, b)
+
+
+def linear(x: Any, w: Any, b: Any) -> Any:
+    """x·w + b for x (n, k), w (k, m), b (m,)."""
+    rows, weights = x.shape, w.shape
+    fit = len(rows) == len(weights) == 2 and rows[1] == weights[0] and b.shape == weights[1:]
+    if not fit:
+        raise ShapeError(
+            mismatch(
+                "operation 'linear'",
+                "x (n, k), w (k, m) and b (m,)",
+                f"x {x.shape}, w {w.shape} and b {b.shape}",
+            )
+        )
+    return _linear(x, w, b)
