@@ -1,0 +1,54 @@
+"""minnet: a neural network you can open in a spreadsheet.
+
+A small engine in NumPy (tensors that record, layers, training with Keras's verbs) whose every
+forward pass, backward pass and update can be written to a workbook of live formulas.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from minnet import initializers, ops
+from minnet.autodiff import grad, no_grad
+from minnet.errors import MinnetError
+from minnet.layers import Activation, Dense, Layer
+from minnet.metrics import accuracy
+from minnet.model import Sequential
+from minnet.optimizers import SGD
+from minnet.random import seed
+from minnet.tensor import Tensor
+from minnet.training import History
+
+if TYPE_CHECKING:
+    from minnet.spreadsheet import export_xlsx, read_xlsx, verify_xlsx
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Activation",
+    "Dense",
+    "History",
+    "Layer",
+    "MinnetError",
+    "Sequential",
+    "Tensor",
+    "accuracy",
+    "export_xlsx",
+    "grad",
+    "initializers",
+    "no_grad",
+    "ops",
+    "read_xlsx",
+    "seed",
+    "verify_xlsx",
+]
+
+_WORKBOOK = ("export_xlsx", "read_xlsx", "verify_xlsx")
+
+
+def __getattr__(name: str) -> Any:
+    """Workbooks are imported when first used: openpyxl takes longer to load than all the rest."""
+    if name in _WORKBOOK:
+        from minnet import spreadsheet
+
+        return getattr(spreadsheet, name)
+    raise AttributeError(f"module 'minnet' has no attribute {name!r}")

@@ -1,0 +1,350 @@
+"""Layers: a calculation together with the parameters it learns.
+
+Shapes are those of one row of a batch, without the batch axis: a layer of 3 features has
+``input_shape`` (3,) and is called with a tensor of shape (n, 3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from minnet import initializers, random
+from minnet.autodiff import STATE
+from minnet.errors import (
+    ArgumentError,
+    DtypeError,
+    MinnetError,
+    ShapeError,
+    mismatch,
+    unknown_name,
+)
+from minnet.ops.loss import softmax
+from minnet.ops.matmul import linear, matmul
+from minnet.ops.pointwise import exp, relu, sigmoid, tanh
+from minnet.ops.shape import reshape
+from minnet.tensor import DEFAULT_DTYPE, Tensor
+
+Shape = tuple[int, ...]
+Function = Callable[[Any], Any]
+
+_NOWHERE = nullcontext()
+
+
+def scope(name: str, description: str) -> AbstractContextManager[None]:
+    """What happens inside belongs to this part of the model, for whoever is tracing."""
+    return _NOWHERE if STATE.tracer is None else STATE.tracer.scope(name, description)
+
+
+class Layer:
+    """The contract. A layer of your own implements ``call`` and, if it has parameters, ``build``.
+
+    >>> class Scale(Layer):
+    ...     def build(self, input_shape):
+    ...         self.add_parameter("factor", input_shape, "ones")
+    ...         return input_shape
+    ...
+    ...     def call(self, x):
+    ...         return x * self.parameters["factor"]
+
+    ``input_shape``: of one row; a first layer without it is built from the first data. ``name``:
+    unique in a model, which otherwise gives 'scale_1', 'scale_2', ….
+    """
+
+    #: The name of the activation that ``call`` applies to the result of ``logits``, if it does.
+    activation_name: str | None = None
+
+    def __init__(
+        self, *, input_shape: Shape | None = None, name: str | None = None, trainable: bool = True
+    ):
+        #: The parameters by their names within the layer, in the order of ``get_weights``.
+        self.parameters: dict[str, Tensor] = {}
+        self.dtype: np.dtype[Any] = DEFAULT_DTYPE
+        self.input_shape = None if input_shape is None else _shape(self.kind, input_shape)
+        #: Known, like ``parameters``, once the layer is built; None before.
+        self.output_shape: Shape | None = None
+        self._name = name
+        self._trainable = trainable
+        self._rng: np.random.Generator | None = None
+
+    # -- for subclasses --------------------------------------------------------------------------
+
+    def build(self, input_shape: Shape) -> Shape:
+        """Make the parameters for rows of this shape; give the shape of one row of the output."""
+        return input_shape
+
+    def call(self, x: Tensor) -> Any:
+        """The output of a batch: (n, *input_shape) to (n, *output_shape), written in operations."""
+        raise NotImplementedError(f"{type(self).__name__}.call")
+
+    def logits(self, x: Tensor) -> Any:
+        """The output before the activation ``activation_name``, where the layer ends in one."""
+        return self.call(x)
+
+    def describe(self) -> str:
+        """The layer in a few words, for summaries, errors and workbooks."""
+        return f"{type(self).__name__} {_short(self.input_shape)} → {_short(self.output_shape)}"
+
+    def add_parameter(
+        self, name: str, shape: Shape, initializer: str | initializers.Initializer
+    ) -> Tensor:
+        """A parameter that is drawn now and trained from now on; for use in ``build``.
+
+        Raises :class:`~minnet.errors.ShapeError` if the initializer gives another shape.
+        """
+        values = initializers.get(initializer)(shape, self.dtype, self._rng or random.generator())
+        if np.shape(values) != shape:
+            raise ShapeError(
+                mismatch(f"initializer of {name!r}", f"shape {shape}", f"{np.shape(values)}")
+            )
+        parameter = Tensor(
+            values, dtype=self.dtype, requires_grad=self.trainable, name=f"{self.name}_{name}"
+        )
+        self.parameters[name] = parameter
+        return parameter
+
+    # -- for users -------------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        """The class's name in lower case with underscores: 'dense', 'conv2d', 'my_layer'."""
+        spaced = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", type(self).__name__)
+        return re.sub(r"([a-z])([A-Z])", r"\1_\2", spaced).lower()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a user or a model has given the layer its name."""
+        return self._name is not None
+
+    @property
+    def name(self) -> str:
+        """The layer's name; its parameters are called <name>_weight, <name>_bias, …."""
+        return self._name or self.kind
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+        for key, parameter in self.parameters.items():
+            parameter.name = f"{name}_{key}"
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters; may be assigned at any time."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for parameter in self.parameters.values():
+            parameter.requires_grad = self._trainable
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The output for a batch. A layer on its own is built at its first call.
+
+        Raises :class:`~minnet.errors.ShapeError`, naming the layer, where shapes do not fit.
+        """
+        return self._run(self.call, x)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """:meth:`logits` for a batch, with the same care as calling the layer."""
+        return self._run(self.logits, x)
+
+    def _run(self, function: Function, x: Tensor) -> Tensor:
+        if self.output_shape is None:
+            self.set_up(x.shape[1:], x.dtype, None)
+        try:
+            if STATE.tracer is None:
+                out = function(x)
+            else:
+                with scope(self.name, self.describe()):
+                    out = function(x)
+        except ValueError as error:
+            self._reraise(error, f"called with shape {x.shape}")
+        if type(out) is not Tensor or out._data.shape[1:] != self.output_shape:
+            raise ShapeError(
+                mismatch(
+                    f"layer {self.name!r} ({self.describe()})",
+                    f"a Tensor with rows of shape {self.output_shape} from call",
+                    f"shape {out.shape}" if isinstance(out, Tensor) else type(out).__name__,
+                )
+            )
+        return out
+
+    def set_up(
+        self, input_shape: Shape, dtype: npt.DTypeLike, rng: np.random.Generator | None
+    ) -> Shape:
+        """Build for rows of this shape, once; gives the shape of one row of the output.
+
+        Weights are drawn from ``rng``, or from the shared generator (:mod:`minnet.random`).
+
+        Raises :class:`~minnet.errors.ShapeError` where the layer was made for another shape and
+        :class:`~minnet.errors.DtypeError` where it was built in another dtype.
+        """
+        if self.input_shape is not None and self.input_shape != input_shape:
+            raise ShapeError(
+                mismatch(
+                    f"layer {self.name!r}", f"rows of shape {self.input_shape}", f"{input_shape}"
+                )
+            )
+        if self.output_shape is not None:
+            if self.dtype != dtype:
+                raise DtypeError(
+                    mismatch(
+                        f"layer {self.name!r}",
+                        f"a model of its dtype, {self.dtype}",
+                        f"{np.dtype(dtype)}",
+                    )
+                )
+            return self.output_shape
+        self.dtype, self._rng = np.dtype(dtype), rng
+        try:
+            output_shape = _shape(f"{self.name}.build", self.build(input_shape))
+        except ValueError as error:
+            self._reraise(error, f"built for rows of shape {input_shape}")
+        self.input_shape, self.output_shape = input_shape, output_shape
+        return output_shape
+
+    def _reraise(self, error: ValueError, occasion: str) -> NoReturn:
+        """Raise as a ShapeError that names this layer; other kinds of ours as they are."""
+        if isinstance(error, MinnetError) and not isinstance(error, ShapeError):
+            raise error
+        raise ShapeError(f"layer {self.name!r} ({self.describe()}), {occasion}: {error}") from error
+
+
+class Dense(Layer):
+    """activation(x·w + b): every unit reads every number of the last axis.
+
+    ``units``: the number of outputs. The weights are (in, units), the bias (units,); further axes
+    of the input are kept: (n, t, in) gives (n, t, units). ``activation``: a name or a function of a
+    tensor. ``input_dim=3`` is short for ``input_shape=(3,)``.
+
+    Raises :class:`~minnet.errors.ArgumentError` for units below 1 or an unknown activation or
+    initializer.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Function | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        input_dim: int | None = None,
+        input_shape: Shape | None = None,
+        name: str | None = None,
+    ):
+        if input_dim is not None:
+            if input_shape is not None and tuple(input_shape) != (input_dim,):
+                raise ArgumentError(
+                    mismatch("Dense", "input_dim or input_shape", f"{input_dim} and {input_shape}")
+                )
+            input_shape = (input_dim,)
+        super().__init__(input_shape=input_shape, name=name)
+        (self.units,) = _shape("Dense units", (units,))
+        self.activation_name, self.activation = get_activation(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape: Shape) -> Shape:
+        if not input_shape:
+            raise ShapeError(mismatch("Dense", "rows with at least one axis", "single numbers"))
+        self.add_parameter("weight", (input_shape[-1], self.units), self.kernel_initializer)
+        if self.use_bias:
+            self.add_parameter("bias", (self.units,), self.bias_initializer)
+        return (*input_shape[:-1], self.units)
+
+    def logits(self, x: Tensor) -> Any:
+        """x·w + b."""
+        flat = x if x.ndim == 2 else reshape(x, (-1, x.shape[-1]))
+        parameters = self.parameters
+        if self.use_bias:
+            out = linear(flat, parameters["weight"], parameters["bias"])
+        else:
+            out = matmul(flat, parameters["weight"])
+        if x.ndim != 2:
+            out = reshape(out, (*x.shape[:-1], self.units))
+        out.name = f"{self.name}_out"
+        return out
+
+    def call(self, x: Tensor) -> Any:
+        out = self.logits(x)
+        return out if self.activation is None else self.activation(out)
+
+    def describe(self) -> str:
+        ending = "" if self.activation is None else f", {self.activation_name}"
+        output = (self.units,) if self.output_shape is None else self.output_shape
+        return f"Dense {_short(self.input_shape)} → {_short(output)}{ending}"
+
+
+class Activation(Layer):
+    """A function applied to each row: one of :data:`ACTIVATIONS` by name, or one of your own.
+
+    Raises :class:`~minnet.errors.ArgumentError` for an unknown name, suggesting the nearest.
+    """
+
+    def __init__(
+        self, activation: str | Function, input_shape: Shape | None = None, name: str | None = None
+    ):
+        super().__init__(input_shape=input_shape, name=name)
+        self.activation_name, self.activation = get_activation(activation)
+
+    def logits(self, x: Tensor) -> Any:
+        """The input itself."""
+        return x
+
+    def call(self, x: Tensor) -> Any:
+        return x if self.activation is None else self.activation(x)
+
+    def describe(self) -> str:
+        return str(self.activation_name)
+
+
+#: Activations by name; None stands for the identity.
+ACTIVATIONS: dict[str, Function | None] = {
+    "exp": exp,
+    "linear": None,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+    "tanh": tanh,
+}
+
+
+def get_activation(activation: str | Function | None) -> tuple[str, Function | None]:
+    """An activation's name and function; None is 'linear', and linear has no function.
+
+    Raises :class:`~minnet.errors.ArgumentError` for an unknown name, suggesting the nearest.
+    """
+    if activation is None:
+        return "linear", None
+    if callable(activation):
+        for name, function in ACTIVATIONS.items():
+            if function is activation:
+                return name, function
+        # A model ending in 'softmax' is trained on its logits; someone else's softmax is not.
+        name = getattr(activation, "__name__", type(activation).__name__)
+        return (f"custom {name}" if name in ACTIVATIONS else name), activation
+    name = str(activation).lower()
+    if name not in ACTIVATIONS:
+        raise unknown_name("activation", activation, ACTIVATIONS)
+    return name, ACTIVATIONS[name]
+
+
+def _shape(where: str, shape: Any) -> Shape:
+    """A shape as a tuple of Python ints, all at least 1."""
+    whole = isinstance(shape, (tuple, list)) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in shape
+    )
+    if not whole:
+        raise ArgumentError(mismatch(where, "whole numbers above 0 in a tuple", repr(shape)))
+    return tuple(int(n) for n in shape)
+
+
+def _short(shape: Shape | None) -> str:
+    return "?" if shape is None else "×".join(map(str, shape))

@@ -1,0 +1,355 @@
+"""Sequential: layers in a row, trained and used with Keras's verbs."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minnet import losses, optimizers, random, training
+from minnet.autodiff import no_grad
+from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
+from minnet.layers import ACTIVATIONS, Layer, Shape, scope
+from minnet.losses import Loss, as_finite
+from minnet.metrics import Metric
+from minnet.metrics import get as get_metric
+from minnet.optimizers import Optimizer
+from minnet.progress import format_summary, format_values
+from minnet.tensor import Array, Tensor, wrap
+from minnet.training import Data, History, numbers, whole
+
+
+class Sequential:
+    """A chain of layers.
+
+    ``layers``: the first one may say its ``input_shape``; if not, the model is built from the first
+    data it sees. ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a
+    generator of the model's own for weights and shuffling; None uses the shared one that
+    ``minnet.seed`` resets.
+
+    Raises :class:`~minnet.errors.DtypeError` for another dtype.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        name: str | None = None,
+        dtype: npt.DTypeLike = np.float32,
+        seed: int | None = None,
+    ):
+        self.name = name or "sequential"
+        self.dtype = _float_dtype(dtype)
+        self.layers: list[Layer] = []
+        self.loss: Loss | None = None
+        self.optimizer = optimizers.get("sgd")
+        self.metrics: dict[str, Metric] = {}
+        self.history = History()
+        self._rng = None if seed is None else random.generator_from(seed)
+        for layer in layers or ():
+            self.add(layer)
+
+    # -- the chain -------------------------------------------------------------------------------
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer at the end; it is built as soon as its input shape is known.
+
+        A nameless layer is named after its kind and the lowest free number: 'dense_1'. A layer
+        of another model may be added: both then share its parameters.
+
+        Raises :class:`~minnet.errors.ArgumentError` for anything but a layer, or a name that is
+        taken, and :class:`~minnet.errors.ShapeError` where the layer does not fit.
+        """
+        if not isinstance(layer, Layer) or not hasattr(layer, "parameters"):
+            advice = "A Layer of your own calls super().__init__() in its __init__."
+            received = type(layer).__name__
+            raise ArgumentError(mismatch(f"{self.name}.add", "a Layer", received, advice))
+        names = {other.name for other in self.layers}
+        if not layer.is_named:
+            number = next(k for k in range(1, len(names) + 2) if f"{layer.kind}_{k}" not in names)
+            layer.name = f"{layer.kind}_{number}"
+        elif layer.name in names:
+            advice = "Assign another to layer.name; one layer cannot be added twice."
+            received = f"a second {layer.name!r}"
+            raise ArgumentError(mismatch(f"{self.name}.add", "a new name", received, advice))
+        shape = self.layers[-1].output_shape if self.layers else layer.input_shape
+        if shape is not None:
+            layer.set_up(shape, self.dtype, self._rng)
+        self.layers.append(layer)
+
+    def pop(self) -> Layer:
+        """Remove the last layer and give it back."""
+        self._require_layers("pop")
+        return self.layers.pop()
+
+    def build(self, input_shape: Shape) -> None:
+        """Build all layers for rows of this shape; layers that are built must fit it.
+
+        Raises :class:`~minnet.errors.ShapeError`, naming the layer that does not fit.
+        """
+        self._require_layers("build")
+        for layer in self.layers:
+            input_shape = layer.set_up(input_shape, self.dtype, self._rng)
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of one row of the output.
+
+        Raises :class:`~minnet.errors.ArgumentError` before the model is built.
+        """
+        self._require_layers("output_shape")
+        shape = self.layers[-1].output_shape
+        if shape is None:
+            advice = "Give the first layer its input_shape, or call model.build(shape)."
+            raise ArgumentError(mismatch(self.name, "a built model", "one that is not", advice))
+        return shape
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters, layer by layer."""
+        return [p for layer in self.layers for p in layer.parameters.values()]
+
+    def trainable_parameters(self) -> list[Tensor]:
+        """The parameters that the next step changes."""
+        return [p for layer in self.layers for p in layer.parameters.values() if p.requires_grad]
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, layer by layer."""
+        return [p.numpy() for p in self.parameters()]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Give all parameters new values, in the order of :meth:`get_weights`; all or none.
+
+        Raises :class:`~minnet.errors.ShapeError`, naming the layer, for another number of arrays
+        or other shapes.
+        """
+        owners = [(layer, p) for layer in self.layers for p in layer.parameters.values()]
+        if len(weights) != len(owners):
+            expected = f"{len(owners)} arrays ({', '.join(str(p.name) for _, p in owners)})"
+            raise ShapeError(mismatch(f"{self.name}.set_weights", expected, f"{len(weights)}"))
+        arrays = [np.array(w, self.dtype) for w in weights]
+        for array, (layer, p) in zip(arrays, owners, strict=True):
+            if array.shape != p.shape:
+                where, expected = f"layer {layer.name!r}", f"{p.name} of shape {p.shape}"
+                raise ShapeError(mismatch(where, expected, f"{array.shape}"))
+        for array, (_, p) in zip(arrays, owners, strict=True):
+            p.data = array
+
+    def astype(self, dtype: npt.DTypeLike) -> Sequential:
+        """A copy of the model, sharing nothing with it, whose parameters have this dtype."""
+        model = copy.deepcopy(self)
+        model.dtype = _float_dtype(dtype)
+        for layer in model.layers:
+            layer.dtype = model.dtype
+            for name, p in layer.parameters.items():
+                layer.parameters[name] = Tensor(
+                    p, dtype=model.dtype, requires_grad=p.requires_grad, name=p.name
+                )
+        return model
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print a table of layers, output shapes and parameter counts, never cut off.
+
+        Raises :class:`~minnet.errors.ArgumentError` before the model is built.
+        """
+        self.output_shape  # noqa: B018 - raises where it is unknown
+        for line in format_summary(self.name, self.layers):
+            print_fn(line)
+
+    # -- calculating -----------------------------------------------------------------------------
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The output for a batch (n, *input_shape), recorded where parameters are trainable."""
+        self._require_layers("calling it")
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def loss_of(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The loss of a batch and, where it was computed, the prediction.
+
+        The one place where a model meets its loss. ``x`` and ``y`` hold what :meth:`prepare` gives.
+        A last softmax or sigmoid that the loss can do without is left out: the loss is then
+        computed from the logits, and the probabilities for metrics alone, outside the graph.
+        """
+        loss, last = self._compiled_loss("loss_of"), self.layers[-1]
+        for layer in self.layers[:-1]:
+            x = layer(x)
+        activation = loss.fuses_with
+        if activation is None or activation != last.activation_name:
+            prediction = last(x)
+            with scope("loss", loss.description):
+                return loss(prediction, y), prediction
+        logits = last.scores(x)
+        with scope("loss", loss.description):
+            value = loss.from_logits(logits, y)
+        function = ACTIVATIONS[activation] if self.metrics else None
+        return value, None if function is None else wrap(function(logits.data))
+
+    def compile(
+        self,
+        optimizer: str | Optimizer = "sgd",
+        loss: str | Loss | Callable[[Tensor, Tensor], Any] | None = None,
+        metrics: Sequence[str | Metric] | None = None,
+    ) -> None:
+        """Choose how to train: an optimizer, a loss and what to measure on the way, by name or not.
+
+        Raises :class:`~minnet.errors.ArgumentError` for an unknown name or a missing loss.
+        """
+        if loss is None:
+            advice = "For example loss='mse'."
+            raise ArgumentError(mismatch(f"{self.name}.compile", "a loss", "none", advice))
+        self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        binary = isinstance(self.loss, losses.BinaryCrossentropy)
+        self.metrics = dict(get_metric(m, binary=binary) for m in metrics or ())
+
+    def prepare(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Data:
+        """Inputs and targets, checked and cast to what :meth:`loss_of` computes with.
+
+        Inputs become (rows, *input_shape) of the model's dtype; targets as the loss wants them
+        (:meth:`minnet.losses.Loss.prepare_target`). Builds the model if need be.
+
+        Raises :class:`~minnet.errors.ShapeError` for no rows, other row counts or other shapes,
+        :class:`~minnet.errors.DtypeError` for anything but numbers,
+        :class:`~minnet.errors.NumberError` for NaN or infinity, and
+        :class:`~minnet.errors.ArgumentError` where the model is not compiled or its last
+        activation cannot give what the loss needs.
+        """
+        loss = self._compiled_loss("prepare")
+        inputs, targets = self._prepare_inputs(x), numbers("targets y", y)
+        if len(inputs) != len(targets):
+            expected = f"{len(inputs)} rows, as in x"
+            raise ShapeError(mismatch("targets y", expected, f"{len(targets)}"))
+        loss.require_ending(self.layers[-1].activation_name)
+        return inputs, loss.prepare_target(targets, self.output_shape, self.dtype)
+
+    def _prepare_inputs(self, x: npt.ArrayLike) -> Array:
+        self._require_layers("calculating")
+        array = numbers("inputs x", x)
+        first = self.layers[0]
+        if array.ndim == 1 and first.input_shape in (None, (1,)):
+            array = array[:, None]
+        if self.layers[-1].output_shape is None:
+            self.build(array.shape[1:])
+        if array.shape[1:] != first.input_shape:
+            where = f"inputs x of layer {first.name!r}"
+            expected = f"rows of shape {first.input_shape}"
+            advice = "One row alone is x.reshape(1, -1)." if array.ndim == 1 else ""
+            raise ShapeError(mismatch(where, expected, f"an array of shape {array.shape}", advice))
+        return as_finite("inputs x", array, self.dtype)
+
+    def fit(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: int = 1,
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+        nb_epoch: int | None = None,
+    ) -> History:
+        """Train for epochs ``initial_epoch`` to ``epochs`` (alias ``nb_epoch``).
+
+        ``verbose``: 0 silent, 1 a progress bar, or one line per epoch off a terminal, 2 one line
+        per epoch. ``validation_split``: this fraction, taken from the end before shuffling, is not
+        trained on but measured after each epoch, as ``validation_data`` is.
+
+        Raises what :meth:`prepare` raises, :class:`~minnet.errors.ArgumentError` for arguments out
+        of range, and :class:`~minnet.errors.NumberError` if training diverges; the weights then
+        keep their last finite values. After Ctrl-C the history so far is on ``model.history``.
+        """
+        return training.fit(
+            self,
+            x,
+            y,
+            batch_size=whole("batch_size", batch_size, 1),
+            epochs=whole("epochs", epochs if nb_epoch is None else nb_epoch, 0),
+            verbose=verbose,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            rng=(self._rng or random.generator()) if shuffle else None,
+            initial_epoch=whole("initial_epoch", initial_epoch, 0),
+        )
+
+    def train_on_batch(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float | list[float]:
+        """One step on all the rows given; the loss before it, or [loss, *metrics].
+
+        Raises what :meth:`fit` raises.
+        """
+        inputs, targets = self.prepare(x, y)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A view, as the engine makes the arrays it has recorded read-only.
+            values = training.train_step(self, inputs[:], targets[:])
+        return values if self.metrics else values[0]
+
+    def evaluate(
+        self, x: npt.ArrayLike, y: npt.ArrayLike, batch_size: int = 32, verbose: int = 0
+    ) -> float | list[float]:
+        """The loss, or [loss, *metrics]: means over rows.
+
+        Raises what :meth:`prepare` raises.
+        """
+        data = self.prepare(x, y)
+        values = training.evaluate(self, data, whole("batch_size", batch_size, 1))
+        if verbose:
+            print(f"{len(data[0])}/{len(data[0])}{format_values(values)}")
+        return list(values.values()) if self.metrics else values["loss"]
+
+    def predict(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
+        """The outputs (rows, *output_shape) for all rows of ``x``; nothing is recorded.
+
+        Raises what :meth:`prepare` raises about inputs.
+        """
+        batch_size = whole("batch_size", batch_size, 1)
+        inputs = self._prepare_inputs(x)
+        out = np.empty((len(inputs), *self.output_shape), self.dtype)
+        with no_grad():
+            for start in range(0, len(inputs), batch_size):
+                rows = slice(start, start + batch_size)
+                out[rows] = self(wrap(inputs[rows])).data
+        return out
+
+    def predict_classes(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
+        """The most probable class per row, int64 (rows,); with one output, 1 where it is > 0.5."""
+        prediction = self.predict(x, batch_size)
+        if prediction.shape[-1] == 1:
+            return (prediction[..., 0] > 0.5).astype(np.int64)
+        return np.asarray(prediction.argmax(-1))
+
+    def export_xlsx(
+        self, x: npt.ArrayLike, y: npt.ArrayLike, path: str | os.PathLike[str], **options: Any
+    ) -> Any:
+        """Write training steps on a batch as a workbook of live formulas.
+
+        Short for :func:`minnet.export_xlsx`, which explains the options.
+        """
+        # The one import against the flow: a verb of the model that needs everything built on it.
+        from minnet.spreadsheet.export import export_xlsx
+
+        return export_xlsx(self, x, y, path, **options)
+
+    # -- calls at the wrong time -------------------------------------------------------------------
+
+    def _require_layers(self, what: str) -> None:
+        if not self.layers:
+            where, advice = f"{self.name}: {what}", "Call model.add(layer) first."
+            raise ArgumentError(mismatch(where, "at least one layer", "none", advice))
+
+    def _compiled_loss(self, what: str) -> Loss:
+        self._require_layers(what)
+        if self.loss is None:
+            where, advice = f"{self.name}: {what}", "Call model.compile('sgd', loss='mse') first."
+            raise ArgumentError(mismatch(where, "a compiled model", "one without a loss", advice))
+        return self.loss
+
+
+def _float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    found = np.dtype(dtype)
+    if found not in (np.float32, np.float64):
+        raise DtypeError(mismatch("Sequential", "dtype float32 or float64", f"{found}"))
+    return found

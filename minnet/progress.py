@@ -1,0 +1,140 @@
+"""What is printed: a bar on a terminal, one line per epoch anywhere else, and the summary."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from minnet.layers import Layer
+
+WIDTH = 30  # of the bar, in characters
+INTERVAL = 0.1  # seconds between two drawings of the bar
+COLUMNS = (29, 26, 10)  # the least widths of the summary's columns
+
+Values = dict[str, float]
+
+
+def format_values(values: Values) -> str:
+    """' - loss: 0.6931 - accuracy: 0.5000'; small and huge numbers with an exponent."""
+    texts = []
+    for name, value in values.items():
+        ordinary = value == 0 or 1e-3 <= abs(value) < 1e6
+        texts.append(f" - {name}: {value:.4f}" if ordinary else f" - {name}: {value:.4e}")
+    return "".join(texts)
+
+
+def format_time(seconds: float) -> str:
+    """'3s', '1:05' or '2:01:05'."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def format_bar(done: int, rows: int) -> str:
+    """' 320/1000 [=========>....................]'."""
+    filled = WIDTH * done // rows
+    bar = "=" * filled if done >= rows else f"{'=' * filled}>".ljust(WIDTH, ".")
+    return f"{done:>{len(str(rows))}}/{rows} [{bar}]"
+
+
+def format_summary(title: str, layers: Sequence[Layer]) -> list[str]:
+    """The lines of a built model's summary; columns are as wide as their longest text."""
+    table = [("Layer (type)", "Output Shape", "Param #")]
+    total = trainable = 0
+    for layer in layers:
+        shape = ", ".join(["None", *map(str, layer.output_shape or ())])
+        sizes = [(p.size, p.requires_grad) for p in layer.parameters.values()]
+        count = sum(size for size, _ in sizes)
+        total += count
+        trainable += sum(size for size, trains in sizes if trains)
+        table.append((f"{layer.name} ({type(layer).__name__})", f"({shape})", f"{count:,}"))
+    widths = [max(least, *(len(row[i]) + 2 for row in table)) for i, least in enumerate(COLUMNS)]
+    rows = ["".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    thin, thick = "_" * sum(widths), "=" * sum(widths)
+    return [
+        f'Model: "{title}"',
+        *(thin, rows[0], thick, *rows[1:], thick),
+        f"Total params: {total:,}",
+        f"Trainable params: {trainable:,}",
+        f"Non-trainable params: {total - trainable:,}",
+        thin,
+    ]
+
+
+class Progress:
+    """Writes what one call of ``fit`` does.
+
+    ``verbose``: 0 is silent, 1 draws a bar on a terminal, 2 always writes one line per epoch, as 1
+    does where the output is not a terminal. ``clock``: gives seconds.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        epochs: int,
+        verbose: int,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        self._rows = rows
+        self._epochs = epochs
+        self._stream = sys.stdout if stream is None else stream
+        self._silent = verbose == 0
+        #: Whether there is a bar, and so anything to do within an epoch.
+        self.live = verbose == 1 and self._stream.isatty()
+        self._clock = clock
+        self._heading = ""
+        self._began = self._next = 0.0
+        self._drawn = 0  # characters of the unfinished line
+
+    def begin(self, epoch: int) -> None:
+        """Start an epoch, counted from 0."""
+        self._heading = f"Epoch {epoch + 1}/{self._epochs}"
+        self._began = self._clock()
+        self._next = self._began + INTERVAL
+        if self.live:
+            self._write(f"{self._heading}\n")
+
+    def update(self, done: int, values: Callable[[], Values]) -> None:
+        """So many rows of this epoch are done; draws only when it is time to, if there is a bar."""
+        now = self._clock()
+        if not self.live or now < self._next:
+            return
+        self._next = now + INTERVAL
+        left = (now - self._began) / done * (self._rows - done)
+        line = f"{format_bar(done, self._rows)} - ETA: {format_time(left)}"
+        # A line that wraps could not be drawn over.
+        self._redraw((line + format_values(values()))[: shutil.get_terminal_size().columns - 1])
+
+    def end(self, values: Values) -> None:
+        """Finish the epoch's line with these values."""
+        if self._silent:
+            return
+        took = f" - {format_time(self._clock() - self._began)}{format_values(values)}"
+        if self.live:
+            self._redraw(format_bar(self._rows, self._rows) + took)
+            self.close()
+        else:
+            self._write(f"{self._heading}{took}\n")
+
+    def close(self) -> None:
+        """Leave an unfinished line, so that what follows starts on its own."""
+        if self._drawn:
+            self._write("\n")
+            self._drawn = 0
+
+    def _redraw(self, line: str) -> None:
+        self._write(f"\r{line.ljust(self._drawn)}")
+        self._drawn = len(line)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
