@@ -1,0 +1,221 @@
+"""The sheets of a workbook that show passes: ``network``, ``step 2``, ``step 3``, …"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from openpyxl import Workbook
+from openpyxl.comments import Comment
+from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.worksheet.datavalidation import DataValidation
+from openpyxl.worksheet.hyperlink import Hyperlink
+from openpyxl.worksheet.properties import PageSetupProperties
+from openpyxl.worksheet.worksheet import Worksheet
+
+from minnet.errors import WorkbookError
+from minnet.ops.base import CellWriter
+from minnet.spreadsheet.formulas import Formulas
+from minnet.spreadsheet.labels import LOSS, RATE
+from minnet.spreadsheet.layout import FIRST_BAND_ROW
+from minnet.spreadsheet.names import a1, quote_sheet
+from minnet.spreadsheet.page import Page, PageRows
+from minnet.spreadsheet.passes import Pass
+from minnet.spreadsheet.plan import Block, Plan
+from minnet.spreadsheet.style import Styles
+from minnet.spreadsheet.trace import Node
+from minnet.spreadsheet.xlsx import Rows
+from minnet.tensor import Array
+
+NETWORK, CONTENTS = "network", "contents"
+HOW_TO_READ = (
+    "Blue numbers on colour are inputs: change one and everything else recalculates. "
+    "Black numbers are formulas: click one to see how it is made."
+)
+RATE_CELL, RESULT_CELL, ACCURACY_CELL = (3, 3), (3, 6), (3, 9)
+MOST_ROWS_FOR_ACCURACY = 60  # its formula has a term for each row
+
+
+class Book:
+    """A workbook in the making: sheets, their rows, styles and names."""
+
+    def __init__(self) -> None:
+        self.workbook = Workbook()
+        self.rows: dict[str, Rows] = {}
+        self._first: Worksheet | None = self.workbook.worksheets[0]
+        self.styles = Styles(self.workbook)
+
+    def sheet(self, title: str, rows: Rows) -> Worksheet:
+        """A new sheet behind those that exist, without grid lines, one page wide in print."""
+        if self._first is not None:
+            sheet, self._first = self._first, None
+            sheet.title = title
+        else:
+            sheet = self.workbook.create_sheet(title)
+        self.rows[title] = rows
+        sheet.sheet_view.showGridLines = False
+        sheet.page_setup.orientation = "landscape"
+        sheet.page_setup.paperSize = 8  # A3
+        sheet.page_setup.fitToHeight = 0
+        sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+        return sheet
+
+    def name(self, name: str, sheet: str, cells: str, local: bool = False) -> None:
+        """A defined name for absolute cells, of the whole workbook or of its sheet alone."""
+        scope = self.workbook[sheet] if local else self.workbook
+        taken = {known.lower() for known in scope.defined_names}
+        if name.lower() in taken:
+            raise WorkbookError(
+                f"Two tensors would both be named {name!r} in the workbook. Give one of the layers "
+                "or tensors another name."
+            )
+        text = f"{quote_sheet(sheet)}!{cells}"
+        scope.defined_names[name] = DefinedName(name, attr_text=text)
+
+    def link(self, sheet: str, cell: tuple[int, int], text: str, to: str, at: str = "A1") -> None:
+        """A cell that leads to another sheet."""
+        row, column = cell
+        rows = self.rows[sheet]
+        rows.put(row, column, text, style=self.styles.text("link"))
+        target = f"{quote_sheet(to)}!{at}"
+        rows.hyperlinks.append(Hyperlink(ref=a1(row, column), location=target, display=text))
+
+    def comment(self, sheet: str, cell: tuple[int, int], text: str) -> None:
+        note = Comment(text, "minnet", width=320, height=90)
+        self.rows[sheet].comments.append((a1(*cell), note))
+
+
+class StepSheet:
+    """A pass on a sheet of its own, with the learning rate and the result frozen on top."""
+
+    def __init__(
+        self,
+        book: Book,
+        title: str,
+        heading: str,
+        step: Pass,
+        links: Mapping[Node, CellWriter] | None = None,
+    ):
+        self.book = book
+        self.title = title
+        self.step = step
+        self.rows = PageRows()
+        self.sheet = book.sheet(title, self.rows)
+        self.plan = Plan(step.trace)
+        self.page = Page(self.sheet, self.rows, book.styles, self.plan, FIRST_BAND_ROW)
+        self.formulas = Formulas(self.plan, RATE, links)
+        self.page.write(self.formulas)
+        self.page.set_widths()
+        self._accuracy = self._measure_accuracy()
+        self._write_header(heading)
+        self._name_blocks()
+        self.sheet.freeze_panes = "A4"
+        self.sheet.sheet_view.zoomScale = 90
+
+    def reference(self, node: Node) -> CellWriter:
+        """How another sheet refers to a node's cells."""
+        return self.formulas.cells_of(self.plan.blocks[node], f"{quote_sheet(self.title)}!").cell
+
+    def block(self, node: Node) -> Block:
+        return self.plan.blocks[node]
+
+    def area(self, node: Node) -> str:
+        """A node's cells as another sheet refers to them."""
+        return f"{quote_sheet(self.title)}!{self.page.area(self.block(node))}"
+
+    def header(self, cell: tuple[int, int]) -> str:
+        """A cell of the header as another sheet refers to it."""
+        return f"{quote_sheet(self.title)}!{a1(*cell)}"
+
+    @property
+    def is_first(self) -> bool:
+        return self.title == NETWORK
+
+    def _write_header(self, heading: str) -> None:
+        put, style = self.rows.put, self.book.styles.text
+        put(1, 1, heading, style=style("heading"))
+        put(2, 1, HOW_TO_READ, style=style("note"))
+        if self.step.rate is not None:
+            put(3, 1, "learning rate", style=style("label"))
+            put(*RATE_CELL, self.step.rate, None if self.is_first else RATE, style("knob"))
+            if self.is_first:
+                self.book.name(RATE, self.title, "$C$3")
+                self._validate_rate()
+        put(3, 5, self.result_label, style=style("label"))
+        result = self.step.result
+        value = float(result.value.reshape(-1)[0])
+        reading = "reading" if abs(value) >= 1e-3 or value == 0 else "small reading"
+        own = self.formulas.cells_of(self.block(result)).cell(0)
+        put(*RESULT_CELL, value, own, style(reading))
+        if self._accuracy is not None:
+            put(3, 8, "accuracy", style=style("label"))
+            put(*ACCURACY_CELL, *self._accuracy, style("reading"))
+        self.book.link(self.title, (3, 11), "← contents", CONTENTS)
+
+    @property
+    def result_label(self) -> str:
+        return "loss" if self.step.rate is not None else "result"
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of rows that are predicted right; None for what is not a classifier."""
+        return None if self._accuracy is None else self._accuracy[0]
+
+    @property
+    def about(self) -> str:
+        """One line for the table of contents."""
+        if self.step.rate is None:
+            return "the function's forward and backward pass"
+        start = "the weights as they are" if self.is_first else "the weights of the step before"
+        return f"a training step from {start}"
+
+    def _validate_rate(self) -> None:
+        rule = DataValidation(
+            type="decimal", operator="greaterThan", formula1="0", showErrorMessage=True,
+            errorTitle="learning rate", error="The learning rate is a number above 0.",
+        )  # fmt: skip
+        rule.add("C3")
+        self.sheet.add_data_validation(rule)
+
+    def _name_blocks(self) -> None:
+        for node, block in self.plan.blocks.items():
+            name = self.page.labels.defined_name(node)
+            if name is not None:
+                self.book.name(name, self.title, self.page.area(block), local=not self.is_first)
+
+    def _measure_accuracy(self) -> tuple[float, str] | None:
+        """The share of rows whose largest probability is the target's; value and formula."""
+        target, found = self.step.target, self._probabilities()
+        if target is None or found is None or len(found.value) > MOST_ROWS_FOR_ACCURACY:
+            return None
+        cells, wanted = self.formulas.cells_of(self.block(found)), self.block(target)
+        truth = self.formulas.cells_of(wanted)
+        width = found.shape[1]
+        right, terms = 0, []
+        for i, row in enumerate(found.value):
+            probabilities = cells.area(_row(i, width))
+            best = f"MATCH(MAX({probabilities}),{probabilities},0)"
+            if width == 1:
+                right += bool((row[0] >= 0.5) == (target.value.reshape(-1)[i] >= 0.5))
+                yes = f"{truth.cell(i)}>=0.5"
+                terms.append(f"IF({cells.cell(i)}>=0.5,IF({yes},1,0),IF({yes},0,1))")
+            elif target.value.ndim == 1:
+                right += int(row.argmax()) == int(target.value[i])
+                terms.append(f"IF({best}={truth.cell(i)}+1,1,0)")
+            else:
+                right += int(row.argmax()) == int(target.value[i].argmax())
+                labels = truth.area(_row(i, width))
+                terms.append(f"IF({best}=MATCH(MAX({labels}),{labels},0),1,0)")
+        return right / len(found.value), f"({'+'.join(terms)})/{len(found.value)}"
+
+    def _probabilities(self) -> Node | None:
+        """The prediction of a classifier: the loss's softmax or sigmoid."""
+        for node in self.plan.blocks:
+            in_loss = node.scope.name == LOSS and node.value.ndim == 2
+            if in_loss and node.name in ("softmax", "sigmoid"):
+                return node
+        return None
+
+
+def _row(index: int, width: int) -> Array:
+    return np.arange(index * width, (index + 1) * width)

@@ -1,0 +1,136 @@
+"""What blocks are called: titles for people, defined names for programs, formulas in words."""
+
+from __future__ import annotations
+
+import re
+
+from minnet.ops.base import COMPARISON, Pointwise
+from minnet.spreadsheet.names import legal_name
+from minnet.spreadsheet.plan import NORMAL, TRANSPOSED, Plan
+from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
+
+LONGEST_WORDS = 44
+GRADIENT = "d "
+INPUTS, FUNCTION, LOSS, RATE = "inputs", "function", "loss", "learning_rate"
+
+_EXPLAINED = {
+    "input": "an input: change a number",
+    "target": "what it should be",
+    "constant": "constants",
+    "seed": "the chain rule starts with 1",
+}
+
+
+class Labels:
+    """The words for every block of one plan."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        self._short: dict[Node, str] = {}
+        taken: set[tuple[str, str]] = set()
+        for node, block in plan.blocks.items():
+            if block.slot is node and block.band == FORWARD:
+                label = own = self._own_name(node)
+                count = 1
+                while (node.scope.name, label) in taken:
+                    count += 1
+                    label = f"{own} {count}"
+                taken.add((node.scope.name, label))
+                self._short[node] = label
+
+    @staticmethod
+    def _own_name(node: Node) -> str:
+        name = node.name or (node.op.name if node.op is not None else node.kind)
+        prefix = f"{node.scope.name}_"
+        if name.startswith(prefix) and len(name) > len(prefix):
+            name = name[len(prefix) :]
+        return name.replace("_", " ")
+
+    def short(self, node: Node) -> str:
+        """The title of a block within its strip."""
+        block = self._plan.blocks[node]
+        if node in self._short:
+            return self._short[node]
+        slot = self._short.get(block.slot, "")
+        if block.band == UPDATE and node.name is not None:
+            return f"new {slot}"
+        if block.slot.gradient is node:
+            return f"{GRADIENT}{slot}"
+        if node in self._plan.helpers.values():
+            return f"{slot}ᵀ" if block.lies == TRANSPOSED else f"{slot} again"
+        return self._own_name(node) if block.band == FORWARD else f"back through {slot}"
+
+    def defined_name(self, node: Node) -> str | None:
+        """``<layer>_<tensor>[_grad|_new]`` for tensors, their gradients and new values."""
+        block = self._plan.blocks[node]
+        slot = block.slot
+        own = slot.kind == "parameter" and slot.name  # as reading back looks for it
+        base = own or re.sub(r"\W+", "_", self._full(slot))
+        if node is block.slot and block.band == FORWARD:
+            return legal_name(base)
+        if block.slot.gradient is node:
+            return legal_name(f"{base}_grad")
+        if block.band == UPDATE and node.name is not None:
+            return legal_name(f"{base}_new")
+        return None
+
+    def _full(self, node: Node) -> str:
+        label = self._short.get(node, "")
+        scope = node.scope.name
+        if scope in ("", INPUTS, FUNCTION) or node.kind in ("input", "target") or label == scope:
+            return label
+        return f"{scope} {label}"
+
+    def words(self, node: Node) -> str:
+        """The formula in words, or what a leaf is for."""
+        block = self._plan.blocks[node]
+        if node.op is None:
+            if node.kind == "parameter":
+                return "one row per neuron" if block.lies == TRANSPOSED else "learned"
+            return _EXPLAINED.get(node.kind, "")
+        if node in self._plan.helpers.values():
+            return "the same numbers, transposed" if block.lies != NORMAL else "the same numbers"
+        text = node.op.words(*self._operands(node, node))
+        return "= " + shorten(_typeset(text))
+
+    def _operands(self, node: Node, user: Node) -> list[str]:
+        """What a node was made of, as the formula in words of ``user`` mentions it."""
+        needs = (
+            node.op.needs if isinstance(node.op, Pointwise) else (COMPARISON,) * len(node.inputs)
+        )
+        return [self._display(x, user, b) for x, b in zip(node.inputs, needs, strict=True)]
+
+    def _display(self, x: Node | float, user: Node, binding: int) -> str:
+        if not isinstance(x, Node):
+            return f"{x:.4g}"
+        if x in self._plan.blocks:
+            return self._seen_from(x, self._plan.blocks[user].slot.scope)
+        if x.kind == "rate":
+            return "rate"
+        if x.op is None:
+            return f"{x.value.reshape(-1)[0]:.4g}" if x.value.size else ""
+        text = x.op.words(*self._operands(x, user))
+        return f"({text})" if x.op.binding < binding else text
+
+    def _seen_from(self, node: Node, scope: Scope) -> str:
+        """A block's title, with its layer's name in another layer's strip."""
+        label, home = self.short(node), self._plan.blocks[node].slot.scope
+        if home is scope or home.name in ("", INPUTS, FUNCTION, LOSS):
+            return label
+        if label.startswith(GRADIENT):
+            return f"{GRADIENT}{home.name} {label[len(GRADIENT) :]}"
+        return f"{home.name} {label}"
+
+
+def _typeset(formula: str) -> str:
+    """A formula as a person writes it: signs for minus and times, with room around them."""
+    for sign, typeset in ((">=", " ≥ "), ("<=", " ≤ "), ("*", " × "), ("+", " + "), (",", ", ")):
+        formula = formula.replace(sign, typeset)
+    formula = re.sub(r"(?<=[\w)])-(?=[\w(])", " − ", formula)
+    return re.sub(r" {2,}", " ", formula.replace("LN(", "ln(").replace("EXP(", "exp(")).replace(
+        "( ", "("
+    )
+
+
+def shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"

@@ -1,0 +1,164 @@
+"""The sheets about the passes: ``contents``, and ``training`` where there are several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from openpyxl.chart import LineChart, Reference
+
+from minnet.spreadsheet.book import (
+    ACCURACY_CELL,
+    CONTENTS,
+    NETWORK,
+    RATE_CELL,
+    RESULT_CELL,
+    Book,
+    StepSheet,
+)
+from minnet.spreadsheet.names import a1
+from minnet.spreadsheet.plan import Block
+from minnet.spreadsheet.trace import FORWARD, Scope
+from minnet.spreadsheet.xlsx import Rows
+
+TRAINING = "training"
+_GUIDE = (
+    "Each sheet reads from left to right: a strip of columns is a layer. From top to bottom it has "
+    "bands of rows: FORWARD computes the loss, BACKWARD how much the loss changes with each "
+    "number, UPDATE the new weights. A tensor's gradient stands straight below it, its new value "
+    "below that.",
+    "Blue numbers on colour are inputs: data, weights, the learning rate. Change one and watch. "
+    "Black numbers are formulas: click one to see where it comes from.",
+    "Weights lie one row per neuron, the bias at the row's end. Colours run from blue (negative) "
+    "over white to red (positive); activations from white to orange.",
+    "Every tensor has a name (see Formulas › Name Manager): layer_weight, layer_weight_grad, "
+    "layer_weight_new, …; minnet reads edited weights back by these names.",
+)
+
+
+class ContentsSheet:
+    """The first sheet: how to read the book, its layers, its sheets."""
+
+    def __init__(self, book: Book, title: str):
+        self._book = book
+        self.rows = Rows()
+        self._sheet = book.sheet(CONTENTS, self.rows)
+        self.rows.put(1, 1, title, style=book.styles.text("heading"))
+        for column, width in zip("ABCDEFGHIJ", (26, 42, 14, 12, 11, 11, 11, 11, 11, 11)):
+            self._sheet.column_dimensions[column].width = width
+
+    def fill(
+        self, steps: Sequence[StepSheet], others: Sequence[tuple[str, str]], facts: list[str]
+    ) -> None:
+        """Written last, when it is known what there is. ``others``: sheets and what they are."""
+        put, style = self.rows.put, self._book.styles.text
+        row = 3
+        for text in _GUIDE:
+            put(row, 1, text, style=style("wrapped"))
+            self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
+            self.rows.heights[row] = 15 if len(text) < 150 else 29
+            row += 1
+        row += 1
+        row = self._layers(row, steps[0]) + 1
+        for column, head in enumerate(("sheet", "what it shows"), 1):
+            put(row, column, head, style=style("column"))
+        for title, text in [*((s.title, s.about) for s in steps), *others]:
+            row += 1
+            self._book.link(CONTENTS, (row, 1), title, title)
+            put(row, 2, text, style=style("text"))
+        row += 2
+        live = sum(rows.formulas for rows in self._book.rows.values())
+        counted = f"{live:,} live formulas, each with its value as minnet computed it in float64."
+        for fact in (counted, *facts):
+            put(row, 1, fact, style=style("note"))
+            row += 1
+
+    def _layers(self, row: int, network: StepSheet) -> int:
+        put, style = self.rows.put, self._book.styles.text
+        heads = ("layer", "kind", "output shape", "parameters", "formulas", "mean", "std", "zeros")
+        for column, head in enumerate(heads, 1):
+            put(row, column, head, style=style("column" if column <= 3 else "number column"))
+        for strip in network.page.layout.strips:
+            row += 1
+            blocks = [b for b in network.plan.blocks.values() if b.slot.scope is strip.scope]
+            shown = [b for b in blocks if b.band == FORWARD and b.node is b.slot]
+            last = shown[-1]
+            self._book.link(
+                CONTENTS, (row, 1), strip.scope.name, NETWORK, a1(last.row, strip.first)
+            )
+            values = last.node.value.astype(float)
+            put(row, 2, _kind(strip.scope), style=style("text"))
+            put(row, 3, " × ".join(map(str, last.node.shape)) or "1 number", style=style("text"))
+            parameters = sum(b.node.value.size for b in shown if b.node.kind == "parameter")
+            put(row, 4, parameters, style=style("integer"))
+            put(row, 5, sum(map(_formulas, blocks)), style=style("integer"))
+            if last.node.value.dtype == bool:
+                continue  # TRUE and FALSE have no mean to a spreadsheet
+            area = network.area(last.node)
+            put(row, 6, float(values.mean()), f"AVERAGE({area})", style("decimal"))
+            spread = float(np.std(values))
+            put(row, 7, spread, f"SQRT(VARP({area}))", style("decimal"))
+            zeros = float((values == 0).mean())
+            count = f"SUMPRODUCT(({area}=0)*1)/{values.size}"
+            put(row, 8, zeros, count, style("percent"))
+        return row + 1
+
+
+def _kind(scope: Scope) -> str:
+    return scope.description or scope.name
+
+
+def _formulas(block: Block) -> int:
+    return 0 if block.node.op is None else block.node.value.size
+
+
+class TrainingSheet:
+    """One row per step: its learning rate, loss and accuracy, and the loss as a chart."""
+
+    def __init__(self, book: Book):
+        self._book = book
+        self.rows = Rows()
+        self._sheet = book.sheet(TRAINING, self.rows)
+
+    def fill(self, steps: Sequence[StepSheet]) -> None:
+        put, style = self.rows.put, self._book.styles.text
+        put(1, 1, "Training, live: each step starts from the weights of the one before",
+            style=style("heading"))  # fmt: skip
+        put(
+            2,
+            1,
+            f"Change the learning rate on sheet '{NETWORK}': all steps follow.",
+            style=style("note"),
+        )
+        accurate = all(s.accuracy is not None for s in steps)
+        heads = ("step", "learning rate", "loss") + (("accuracy",) if accurate else ())
+        for column, head in enumerate(heads, 1):
+            put(4, column, head, style=style("column" if column == 1 else "number column"))
+        for number, step in enumerate(steps, 1):
+            row = 4 + number
+            self._book.link(TRAINING, (row, 1), str(number), step.title)
+            put(row, 2, step.step.rate, step.header(RATE_CELL), style("decimal"))
+            loss = float(step.step.result.value)
+            put(row, 3, loss, step.header(RESULT_CELL), style("decimal"))
+            if accurate:
+                put(row, 4, step.accuracy, step.header(ACCURACY_CELL), style("percent"))
+        for letter in "ABCD":
+            self._sheet.column_dimensions[letter].width = 14
+        self._chart(len(steps))
+
+    def _chart(self, steps: int) -> None:
+        chart = LineChart()
+        chart.title = "loss by step"
+        chart.height, chart.width = 9, 18
+        last = 4 + steps
+        losses = Reference(self._sheet, min_col=3, min_row=4, max_row=last)
+        chart.add_data(losses, titles_from_data=True)
+        chart.set_categories(Reference(self._sheet, min_col=1, min_row=5, max_row=last))
+        # openpyxl hides both axes unless told otherwise.
+        chart.x_axis.delete = chart.y_axis.delete = False
+        chart.x_axis.title, chart.y_axis.title = "step", "loss"
+        chart.legend = None
+        chart.series[0].smooth = False
+        chart.series[0].marker.symbol = "circle" if steps <= 40 else "none"
+        self._sheet.add_chart(chart, "F4")
+        self._sheet.freeze_panes = "A5"

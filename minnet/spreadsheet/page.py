@@ -1,0 +1,146 @@
+"""One sheet of blocks: bars for the bands, names for the strips, titles, numbers and formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from openpyxl.worksheet.worksheet import Worksheet
+
+from minnet.ops.base import CellWriter
+from minnet.spreadsheet.formulas import Formulas
+from minnet.spreadsheet.labels import Labels
+from minnet.spreadsheet.layout import Layout
+from minnet.spreadsheet.names import a1, column_letters
+from minnet.spreadsheet.plan import Block, Plan
+from minnet.spreadsheet.style import Styles, colour_scale, number_format
+from minnet.spreadsheet.trace import FORWARD, UPDATE
+from minnet.spreadsheet.xlsx import Cell, Rows
+
+COLUMN_WIDTH = 6.9
+BAND_TITLES = {
+    FORWARD: "FORWARD  →   each block is computed from the blocks to its left",
+    "backward": "BACKWARD  ←   d = how much the result changes with each number above; same "
+    "columns, computed from the blocks to its right",
+    UPDATE: "UPDATE   new weight = weight − learning rate × gradient",
+}
+
+
+@dataclass
+class _Strip:
+    block: Block
+    write: CellWriter | None
+    style: int
+
+
+class PageRows(Rows):
+    """Rows of blocks, made when they are written: a million formulas never exist at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._strips: dict[int, list[_Strip]] = {}
+
+    def put_block(self, block: Block, write: CellWriter | None, style: int) -> None:
+        strip = _Strip(block, write, style)
+        for row in range(block.row, block.row + block.height):
+            self._strips.setdefault(row, []).append(strip)
+        if write is not None:
+            self.formulas += block.node.value.size
+
+    def row_numbers(self) -> Iterator[int]:
+        yield from sorted(self._cells.keys() | self._strips.keys())
+
+    def row(self, number: int) -> list[Cell]:
+        cells = list(super().row(number))
+        for strip in self._strips.get(number, ()):
+            block, write, style = strip.block, strip.write, strip.style
+            positions = block.order[number - block.row]
+            values = block.node.value.reshape(-1)[positions].tolist()
+            column = block.column
+            if write is None:
+                cells += [Cell(column + j, v, None, style) for j, v in enumerate(values)]
+            else:
+                cells += [
+                    Cell(column + j, v, write(k), style)
+                    for j, (v, k) in enumerate(zip(values, positions.tolist()))
+                ]
+        return cells
+
+
+class Page:
+    """A plan on a sheet. ``first_row`` leaves room above for what the caller writes."""
+
+    def __init__(
+        self,
+        sheet: Worksheet,
+        rows: PageRows,
+        styles: Styles,
+        plan: Plan,
+        first_row: int,
+        labels: Labels | None = None,
+    ):
+        self.sheet = sheet
+        self.rows = rows
+        self.styles = styles
+        self.plan = plan
+        self.labels = labels or Labels(plan)
+        self.layout = Layout(plan, self.labels, first_row)
+
+    def write(self, formulas: Formulas, band_titles: dict[str, str] | None = None) -> None:
+        for band, row in self.layout.bands.items():
+            self._write_band(band, row, (band_titles or BAND_TITLES)[band])
+        for block in self.plan.blocks.values():
+            self._write_block(block, formulas)
+
+    def _write_band(self, band: str, row: int, title: str) -> None:
+        bar, strip_style = self.styles.text(f"band {band}"), self.styles.text("strip")
+        for column in range(1, max(self.layout.last_column, 12) + 1):
+            self.rows.put(row, column, title if column == 1 else None, style=bar)
+        for strip in self.layout.strips:
+            scope = strip.scope
+            text = f"{scope.name} · {scope.description}" if scope.description else scope.name
+            for column in range(strip.first, strip.last + 1):
+                self.rows.put(
+                    row + 1, column, text if column == strip.first else None, None, strip_style
+                )
+
+    def _write_block(self, block: Block, formulas: Formulas) -> None:
+        node = block.node
+        row, column = block.row, block.column
+        self.rows.put(row - 2, column, self.labels.short(node), style=self.styles.text("label"))
+        self.rows.put(row - 1, column, self.labels.words(node), style=self.styles.text("words"))
+        role = self._role(block)
+        style = self.styles.block(role, number_format(node.value))
+        self.rows.put_block(block, formulas.writer(block), style)
+        rule = colour_scale(role, node.value)
+        if rule is not None:
+            self.sheet.conditional_formatting.add(self.area(block).replace("$", ""), rule)
+
+    def _role(self, block: Block) -> str:
+        node = block.node
+        if node.kind in ("input", "target", "constant", "seed"):
+            return "input"
+        if node.kind == "parameter":
+            return "parameter"
+        if node in self.plan.helpers.values():
+            return "helper"
+        if block.band == UPDATE:
+            return "new" if node.name is not None else "helper"
+        if block.band == "backward":
+            return "gradient" if block.slot.gradient is node else "helper"
+        return "loss" if node.value.ndim == 0 else "result"
+
+    def area(self, block: Block) -> str:
+        """The block's cells in absolute notation, without the sheet."""
+        last = a1(block.row + block.height - 1, block.column + block.width - 1)
+        first = a1(block.row, block.column)
+        return ":".join(_absolute(cell) for cell in dict.fromkeys((first, last)))
+
+    def set_widths(self) -> None:
+        for column in range(1, max(self.layout.last_column, 12) + 1):
+            self.sheet.column_dimensions[column_letters(column)].width = COLUMN_WIDTH
+
+
+def _absolute(cell: str) -> str:
+    letters = cell.rstrip("0123456789")
+    return f"${letters}${cell[len(letters) :]}"

@@ -1,0 +1,146 @@
+"""Running a pass in float64 and watching it: what a sheet is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minnet.autodiff import backpropagate, no_grad
+from minnet.errors import ArgumentError, DtypeError, GraphError, ShapeError, mismatch
+from minnet.spreadsheet.labels import FUNCTION, INPUTS, RATE
+from minnet.spreadsheet.trace import FORWARD, Node, Trace
+from minnet.tensor import Array, Tensor, wrap
+
+
+@dataclass
+class Pass:
+    """One forward pass, with its backward pass and update if there was one."""
+
+    trace: Trace
+    result: Node
+    rate: float | None = None
+    inputs: list[Node] = field(default_factory=list)
+    parameters: list[Node] = field(default_factory=list)
+    new: dict[Node, Node] = field(default_factory=dict)  # parameter -> its new value
+    target: Node | None = None
+
+    def least_formulas(self) -> int:
+        """Formulas that a sheet of this pass cannot do without: results, gradients, new weights."""
+        shown = {n for n in self.trace.nodes if n.phase == FORWARD and not n.inner}
+        shown |= {n.gradient for n in shown if n.gradient is not None} | set(self.new.values())
+        return sum(n.value.size for n in shown if n.op is not None)
+
+
+def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
+    """Forward, loss, backward and update of a compiled float64 model on one batch."""
+    trace = Trace()
+    inputs = [_leaf(trace, x, "input", "x"), _leaf(trace, y, "target", "target")]
+    with trace.watching():
+        _announce(trace, model)
+        with trace.scope(INPUTS):
+            trace.node_of(inputs[0])
+        loss, _ = model.loss_of(inputs[0], inputs[1])
+        loss.named("loss")
+        trained = model.trainable_parameters()
+        wanted = [t for t in (inputs[0], *trained) if t.requires_grad]
+        gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
+        step = Pass(trace, trace.node_of(loss), rate)
+        rate_leaf = wrap(np.array(float(rate))).named(RATE)
+        trace.announce(rate_leaf, "rate")
+        for parameter in trained:
+            gradient = gradients.get(id(parameter))
+            if gradient is None:
+                continue
+            with trace.update_scope(parameter), no_grad():
+                new = model.optimizer.update(parameter, gradient, rate_leaf)
+                new.named(f"new {parameter.name}")
+            step.new[trace.node_of(parameter)] = trace.node_of(new)
+    _finish(step, inputs, model)
+    return step
+
+
+def trace_loss(model: Any, x: Array, y: Array) -> Pass:
+    """The forward pass and the loss alone."""
+    trace = Trace()
+    inputs = [_leaf(trace, x, "input", "x"), _leaf(trace, y, "target", "target")]
+    with trace.watching(), no_grad():
+        _announce(trace, model)
+        with trace.scope(INPUTS):
+            trace.node_of(inputs[0])
+        loss, _ = model.loss_of(inputs[0], inputs[1])
+        loss.named("loss")
+    step = Pass(trace, trace.node_of(loss))
+    _finish(step, inputs, model)
+    return step
+
+
+def trace_function(fn: Callable[..., Any], inputs: Mapping[str, Array]) -> Pass:
+    """A scalar function of tensors, and its gradient for every floating input."""
+    trace = Trace()
+    leaves = [_leaf(trace, array, "input", name) for name, array in inputs.items()]
+    with trace.watching():
+        with trace.scope(INPUTS):
+            for leaf in leaves:
+                trace.node_of(leaf)
+        with trace.scope(FUNCTION, getattr(fn, "__name__", "").replace("<lambda>", "")):
+            result = _call(fn, leaves)
+            if not isinstance(result, Tensor) or result.size != 1:
+                received = f"shape {result.shape}" if isinstance(result, Tensor) else repr(result)
+                raise ShapeError(
+                    mismatch(
+                        "the exported function",
+                        "one number as its result",
+                        received,
+                        "Reduce it with .sum() or .mean().",
+                    )
+                )
+            if result.name is None:
+                result.named("result")
+            if not result.requires_grad:
+                raise GraphError(
+                    "The exported function's result does not depend on any floating input, so it "
+                    "has no backward pass. Compute it from the tensors that the function is given."
+                )
+            backpropagate(result, [t for t in leaves if t.requires_grad])
+    step = Pass(trace, trace.node_of(result))
+    step.inputs = [trace.node_of(t) for t in leaves]
+    return step
+
+
+def _call(fn: Callable[..., Any], leaves: list[Tensor]) -> Any:
+    try:
+        return fn(*leaves)
+    except DtypeError as error:
+        raise DtypeError(
+            f"{error} A workbook is calculated in float64: hand every tensor to the function "
+            "through inputs=, which converts it, instead of closing over it."
+        ) from error
+
+
+def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:
+    if array.size == 0:
+        raise ShapeError(
+            mismatch(f"exporting {name!r}", "at least one row", f"shape {array.shape}")
+        )
+    tensor = wrap(np.array(array)).named(name)
+    tensor.requires_grad = array.dtype.kind == "f" and kind == "input"
+    trace.announce(tensor, kind)
+    return tensor
+
+
+def _announce(trace: Trace, model: Any) -> None:
+    for parameter in model.parameters():
+        trace.announce(parameter, "parameter")
+
+
+def _finish(step: Pass, inputs: list[Tensor], model: Any) -> None:
+    step.inputs = [step.trace.node_of(t) for t in inputs]
+    step.parameters = [n for n in step.trace.nodes if n.kind == "parameter"]
+    step.target = step.inputs[1]
+    if not step.parameters:
+        raise ArgumentError(
+            mismatch("export", "a model whose loss uses its weights", f"{model!r} without any")
+        )

@@ -1,0 +1,111 @@
+"""Reading a workbook back after a person has edited it: weights, inputs, learning rate.
+
+Only named areas are read, so rows and columns may have been inserted and sheets renamed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minnet.errors import WorkbookError, mismatch
+from minnet.spreadsheet.labels import RATE
+from minnet.spreadsheet.names import legal_name
+from minnet.spreadsheet.plan import COLUMN, NORMAL, TRANSPOSED, arrange
+from minnet.spreadsheet.reader import Area, Book, open_book
+from minnet.tensor import Array
+
+
+@dataclass
+class ReadBack:
+    """What a workbook held: the inputs, the learning rate, and which weights differed."""
+
+    inputs: dict[str, Array] = field(default_factory=dict)
+    learning_rate: float | None = None
+    weights: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+
+def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
+    """Load weights and learning rate from a workbook of ``model`` into it; give back the inputs.
+
+    All or nothing: the model is changed only after every weight has been found, has the model's
+    shape and holds nothing but numbers. Inputs come as float64 arrays ``x`` and ``target`` in two
+    dimensions, as they lie on the sheet.
+
+    Raises :class:`~minnet.errors.WorkbookError` for a file that is not a workbook, a name that is
+    missing, an area of another shape, and for text, a formula or an empty cell where a number
+    belongs.
+    """
+    book = open_book(path)
+    found = ReadBack()
+    parameters = model.parameters()
+    if not parameters:
+        raise WorkbookError(
+            mismatch(
+                f"reading {path}",
+                "a model with weights to fill",
+                "one without",
+                "Build it first: give the first layer input_shape=….",
+            )
+        )
+    weights = [_weight(book, parameter) for parameter in parameters]
+    if RATE in book.names:
+        found.learning_rate = float(book.numbers(book.names[RATE], "the learning rate")[0, 0])
+        if not found.learning_rate > 0:
+            raise WorkbookError(
+                mismatch(f"{path}: {RATE}", "a number above 0", f"{found.learning_rate:g}")
+            )
+    for name in ("x", "target"):
+        if name in book.names:
+            found.inputs[name] = book.numbers(book.names[name], f"the input {name!r}")
+    for parameter, array in zip(parameters, weights):
+        found.weights.append(parameter.name)
+        if not np.array_equal(array, parameter.data):
+            found.changed.append(parameter.name)
+            parameter.data = array
+    if found.learning_rate is not None:
+        model.optimizer.lr = found.learning_rate
+    return found
+
+
+def _weight(book: Book, parameter: Any) -> Array:
+    """A parameter's array from its named area, in the model's dtype."""
+    name = legal_name(parameter.name)
+    area = book.names.get(name)
+    if area is None:
+        similar = sorted(n for n in book.names if not n.endswith(("_grad", "_new")))
+        raise WorkbookError(
+            mismatch(
+                f"{book.path}: weight {parameter.name!r}",
+                f"an area named {name!r}",
+                f"the names {', '.join(similar) or '(none)'}",
+                "Is this the model that the workbook was made from?",
+            )
+        )
+    lies = _orientation(area, parameter.shape)
+    if lies is None:
+        raise WorkbookError(
+            mismatch(
+                f"{book.path}: weight {parameter.name!r} in {area.sheet!r}",
+                f"cells for shape {parameter.shape}",
+                f"{area.rows} rows × {area.columns} columns",
+                "Rows and columns may be inserted around a block, not inside it.",
+            )
+        )
+    numbers = book.numbers(area, f"the weight {parameter.name!r}")
+    array = np.empty(parameter.size, parameter.dtype)
+    array[arrange(parameter.shape, lies).reshape(-1)] = numbers.reshape(-1)
+    return array.reshape(parameter.shape)
+
+
+def _orientation(area: Area, shape: tuple[int, ...]) -> str | None:
+    """How a parameter of this shape lies in the area; None where it cannot."""
+    wishes = {1: (COLUMN, NORMAL), 2: (TRANSPOSED,)}.get(len(shape), (NORMAL,))
+    for lies in wishes:
+        if arrange(shape, lies).shape == (area.rows, area.columns):
+            return lies
+    return None

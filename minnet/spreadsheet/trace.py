@@ -1,0 +1,180 @@
+"""Watching a calculation: every operation of a pass becomes a node that a sheet can show.
+
+A :class:`Trace` is a tracer (:class:`minnet.autodiff.Tracer`): it notes forward operations under
+the layer that ran them, gradients under the tensor they belong to, and updates. Composite
+operations are replaced by their steps, and a calculation that was made before is not noted again:
+the softmax that a loss's gradient asks for is the one that the forward pass already shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minnet.autodiff import STATE, no_grad
+from minnet.ops.base import Operation
+from minnet.tensor import Array, Tensor, wrap
+
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+
+@dataclass(eq=False)
+class Scope:
+    """A strip of the sheet: a layer, the inputs, the loss."""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(eq=False)
+class Node:
+    """One tensor of the pass and how it came about. Leaves have no operation."""
+
+    op: Operation | None
+    inputs: tuple[Node | float, ...]
+    value: Array
+    scope: Scope
+    phase: str
+    kind: str = "result"  # or a leaf: input, target, parameter, rate, seed, constant
+    inner: bool = False  # a step inside a composite: shown where it has a name
+    owner: Node | None = None  # the forward node whose gradient this is a part of
+    gradient: Node | None = None
+    tensors: list[Tensor] = field(default_factory=list)
+
+    @property
+    def name(self) -> str | None:
+        return next((t.name for t in self.tensors if t.name), None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+
+class Trace:
+    """The nodes of one pass in the order in which they were calculated."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.phase = FORWARD
+        self._of_tensor: dict[int, Node] = {}
+        self._of_array: dict[int, Node] = {}
+        self._calculated: dict[Any, Node] = {}
+        self._announced: dict[int, tuple[Tensor, str]] = {}
+        self._known_scopes: dict[str, Scope] = {}
+        self._scopes = [self._scope("")]
+        self._inner = False
+        self._owner: Node | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[Trace]:
+        """Note everything that is calculated inside this block, in this thread."""
+        before, STATE.tracer = STATE.tracer, self
+        try:
+            yield self
+        finally:
+            STATE.tracer = before
+
+    def announce(self, tensor: Tensor, kind: str) -> None:
+        """Say what a leaf is; it joins the layer that uses it first."""
+        self._announced[id(tensor)] = tensor, kind
+
+    def leaf(self, tensor: Tensor, kind: str) -> Node:
+        """Note a tensor that the calculation starts from, in the current scope."""
+        node = Node(None, (), tensor.data, self._scopes[-1], self.phase, kind, owner=self._owner)
+        self.nodes.append(node)
+        self.alias(tensor, node)
+        return node
+
+    def alias(self, tensor: Tensor, node: Node) -> None:
+        node.tensors.append(tensor)  # also keeps the tensor alive, so that its id stays its own
+        self._of_tensor[id(tensor)] = node
+
+    def node_of(self, tensor: Tensor) -> Node:
+        """The node of a tensor; one that was never announced is a constant of the current scope."""
+        node = self._of_tensor.get(id(tensor))
+        if node is None:
+            _, kind = self._announced.get(id(tensor), (tensor, "constant"))
+            node = self.leaf(tensor, kind)
+        return node
+
+    # -- the Tracer protocol -----------------------------------------------------------------------
+
+    def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> Tensor:
+        operands = tuple(self._operand(x) for x in inputs)
+        key = (op, *(x if isinstance(x, Node) else ("number", x) for x in operands))
+        known = self._calculated.get(key)
+        if known is not None and (self.phase != FORWARD or self._inner):
+            self.alias(out, known)
+            return out
+        node = Node(
+            op, operands, out.data, self._scopes[-1], self.phase,
+            inner=self._inner, owner=self._owner,
+        )  # fmt: skip
+        self.nodes.append(node)
+        self.alias(out, node)
+        self._calculated.setdefault(key, node)
+        return out
+
+    def expand(self, op: Any, inputs: tuple[Any, ...]) -> Tensor:
+        operands = [wrap(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        before, self._inner = self._inner, True
+        try:
+            with no_grad():
+                result = op.steps(*operands)
+        finally:
+            self._inner = before
+        node = self.node_of(result)
+        node.inner = node.inner and self._inner
+        out = wrap(result.data)
+        self.alias(out, node)
+        return out
+
+    @contextmanager
+    def scope(self, name: str, description: str = "") -> Iterator[None]:
+        self._scopes.append(self._scope(name, description))
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def _scope(self, name: str, description: str = "") -> Scope:
+        return self._known_scopes.setdefault(name, Scope(name, description))
+
+    @contextmanager
+    def gradient_scope(self, tensor: Tensor) -> Iterator[None]:
+        before = self._owner, self.phase
+        self._owner, self.phase = self.node_of(tensor), BACKWARD
+        self._scopes.append(self._owner.scope)
+        try:
+            yield
+        finally:
+            self._owner, self.phase = before
+            self._scopes.pop()
+
+    @contextmanager
+    def update_scope(self, parameter: Tensor) -> Iterator[None]:
+        """What is calculated inside this block is the parameter's new value."""
+        with self.gradient_scope(parameter):
+            self.phase = UPDATE
+            yield
+
+    def mark_gradient(self, tensor: Tensor, gradient: Any) -> None:
+        node = self.node_of(tensor)
+        if id(gradient) not in self._of_tensor:
+            with self.gradient_scope(tensor):
+                self.leaf(gradient, "seed")
+        if node.gradient is None:
+            node.gradient = self.node_of(gradient)
+
+    def _operand(self, x: Any) -> Node | float:
+        if isinstance(x, Tensor):
+            return self.node_of(x)
+        if np.ndim(x) == 0:
+            return x if isinstance(x, (bool, int, float)) else np.asarray(x).item()
+        if id(x) not in self._of_array:
+            self._of_array[id(x)] = self.leaf(wrap(x), "constant")
+        return self._of_array[id(x)]

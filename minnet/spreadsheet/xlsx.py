@@ -1,0 +1,173 @@
+"""Writing an .xlsx whose formula cells carry their values too.
+
+openpyxl writes the workbook: styles, colour scales, names, charts, links. What it cannot do is put
+a formula *and* its cached value into a cell, and cell by cell it would be slow. So the cells come
+as bytes from here and take the place of the empty ``<sheetData/>`` that openpyxl wrote. Previews,
+phones and pandas then show numbers without calculating.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from openpyxl import Workbook
+from openpyxl.drawing.spreadsheet_drawing import SpreadsheetDrawing
+from openpyxl.worksheet._writer import WorksheetWriter
+from openpyxl.worksheet.worksheet import Worksheet
+from openpyxl.writer.excel import ExcelWriter
+
+from minnet.errors import WorkbookError
+from minnet.spreadsheet.names import a1, column_letters
+
+LONGEST_FORMULA = 8192
+SMALLEST = 2.2250738585072014e-308  # below it float64 is denormal; spreadsheets round that to 0
+
+
+class Cell(NamedTuple):
+    """One cell: ``formula`` without ``=``, or None; text that begins with ``=`` stays text."""
+
+    column: int
+    value: float | bool | str | None
+    formula: str | None = None
+    style: int = 0
+
+
+class Rows:
+    """The cells of one sheet. Subclasses may make rows when asked, so that millions fit."""
+
+    def __init__(self) -> None:
+        self._cells: dict[int, list[Cell]] = {}
+        self.heights: dict[int, float] = {}  # in points, where not the default
+        self.formulas = 0
+        self.hyperlinks: list[Any] = []
+        self.comments: list[Any] = []
+
+    def put(
+        self,
+        row: int,
+        column: int,
+        value: float | bool | str | None,
+        formula: str | None = None,
+        style: int = 0,
+    ) -> None:
+        self._cells.setdefault(row, []).append(Cell(column, value, formula, style))
+        self.formulas += formula is not None
+
+    def row_numbers(self) -> Iterator[int]:
+        yield from sorted(self._cells)
+
+    def row(self, number: int) -> list[Cell]:
+        return self._cells.get(number, [])
+
+
+def cell_xml(row: int, cell: Cell) -> str:
+    column, value, formula, style = cell
+    if formula is None:
+        written = ""
+    else:
+        if len(formula) > LONGEST_FORMULA:
+            raise WorkbookError(
+                f"The formula of cell {a1(row, column)} would have {len(formula):,} characters, "
+                f"more than the {LONGEST_FORMULA:,} that Excel takes. Export a smaller batch."
+            )
+        if "<" in formula or ">" in formula or "&" in formula:
+            formula = escape(formula)
+        written = f"<f>{formula}</f>"
+    head = f'<c r="{column_letters(column)}{row}" s="{style}"'
+    if type(value) is float:
+        if not math.isfinite(value):
+            return f'{head} t="e">{written}<v>#NUM!</v></c>'
+        if -SMALLEST < value < SMALLEST:
+            value = 0.0
+        return f"{head}>{written}<v>{value!r}</v></c>"
+    if isinstance(value, bool):
+        return f'{head} t="b">{written}<v>{int(value)}</v></c>'
+    if isinstance(value, str):
+        if written:
+            return f'{head} t="str">{written}<v>{escape(value)}</v></c>'
+        return f'{head} t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+    if value is None:
+        return f"{head}>{written}</c>" if written else f"{head}/>"
+    return f"{head}>{written}<v>{value!r}</v></c>"
+
+
+def _sheet_data(rows: Rows) -> Iterator[bytes]:
+    yield b"<sheetData>"
+    for number in rows.row_numbers():
+        cells = sorted(rows.row(number), key=lambda cell: cell.column)
+        body = "".join([cell_xml(number, cell) for cell in cells])
+        height = rows.heights.get(number)
+        tall = f' ht="{height}" customHeight="1"' if height else ""
+        yield f'<row r="{number}"{tall}>{body}</row>'.encode()
+    yield b"</sheetData>"
+
+
+class _CachedWriter(ExcelWriter):  # type: ignore[misc]
+    """openpyxl's writer with the cells of our own in the worksheets that have some."""
+
+    def __init__(self, workbook: Workbook, archive: ZipFile, rows: dict[str, Rows]):
+        super().__init__(workbook, archive)
+        self._rows = rows
+
+    def write_worksheet(self, ws: Worksheet) -> None:
+        rows = self._rows[ws.title]
+        ws._drawing = SpreadsheetDrawing()
+        ws._drawing.charts = ws._charts
+        ws._drawing.images = ws._images
+        writer = WorksheetWriter(ws)
+        # The writer's constructor empties these two, so they are filled in only now.
+        ws._hyperlinks = list(rows.hyperlinks)
+        ws._comments = list(rows.comments)
+        writer.write()
+        writer.close()
+        with open(writer.out, "rb") as file:
+            head, tail = self._split(file.read())
+        with self._archive.open(ws.path[1:], "w", force_zip64=True) as out:
+            out.write(head)
+            for chunk in _sheet_data(rows):
+                out.write(chunk)
+            out.write(tail)
+        ws._rels = writer._rels
+        self.manifest.append(ws)
+        writer.cleanup()
+
+    @staticmethod
+    def _split(page: bytes) -> tuple[bytes, bytes]:
+        """openpyxl's page before and after its own, empty cells."""
+        start = page.index(b"<sheetData")
+        closing = page.find(b"</sheetData>", start)
+        end = closing + len(b"</sheetData>") if closing >= 0 else page.index(b"/>", start) + 2
+        return page[:start].replace(b'<dimension ref="A1:A1"/>', b"", 1), page[end:]
+
+
+def save(workbook: Workbook, rows: dict[str, Rows], path: str | os.PathLike[str]) -> None:
+    """Write the workbook under a temporary name and move it into place when it is whole."""
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(suffix=".part", prefix=target.name, dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise WorkbookError(
+            f"{target}: expected a place to write a workbook, received: {error.strerror}."
+        ) from None
+    try:
+        with ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=4) as archive:
+            _CachedWriter(workbook, archive, rows).save()
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,320 @@
+"""What export_xlsx and read_xlsx do at their edges: sizes, names, steps, refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pandas
+import pytest
+
+from minnet import Activation, Dense, Layer, Sequential, Tensor, export_xlsx, ops, read_xlsx
+from minnet.errors import (
+    ArgumentError,
+    DtypeError,
+    GraphError,
+    NumberError,
+    ShapeError,
+    WorkbookError,
+)
+from minnet.ops import Operation
+from minnet.spreadsheet.lint import lint_xlsx
+from minnet.spreadsheet.reader import open_book
+from minnet.spreadsheet.verify import verify_xlsx
+from minnet.tensor import Array
+
+
+def classifier(dtype: Any = np.float32) -> tuple[Sequential, Array, Array]:
+    model = Sequential(
+        [Dense(4, "relu", input_dim=3, name="fc1"), Dense(2, "softmax", name="fc2")],
+        seed=3,
+        dtype=dtype,
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75], [0.25, 0.5, 1.0]], np.float32)
+    return model, x, np.array([1, 0, 1])
+
+
+def test_sheets_bands_and_names(tmp_path: Path) -> None:
+    model, x, y = classifier()
+    path = tmp_path / "book.xlsx"
+    done = model.export_xlsx(x, y, path, steps=3, batch_size=2)
+    assert done.sheets == ["contents", "network", "step 2", "step 3", "check", "training"]
+    book = open_book(path)
+    for name in (
+        "x", "x_grad", "target", "fc1_weight", "fc1_weight_grad", "fc1_weight_new", "fc1_bias",
+        "fc1_out", "fc1_out_grad", "fc1_relu", "fc2_bias_new", "loss", "learning_rate",
+    ):  # fmt: skip
+        assert name in book.names, name
+    assert "fc1_weight_new" in book.local_names["step 3"]
+    weight, gradient, new = (book.names[f"fc1_weight{end}"] for end in ("", "_grad", "_new"))
+    assert (weight.rows, weight.columns) == (4, 3)  # one row per neuron
+    # A gradient stands straight below its tensor, the new value below that.
+    assert weight.column == gradient.column == new.column
+    assert weight.row < gradient.row < new.row
+    assert book.names["x"].rows == 2
+    assert book.local_names["step 2"]["x"].rows == 1  # the last, smaller batch of the epoch
+    sheet = openpyxl.load_workbook(path)["network"]
+    assert sheet.freeze_panes == "A4"
+    assert sheet["A3"].value == "learning rate" and sheet["E3"].value == "loss"
+    assert not sheet.sheet_view.showGridLines
+
+
+def test_formulas_are_the_plain_ones(tmp_path: Path) -> None:
+    """What a reader finds when clicking on a number."""
+    model, x, y = classifier()
+    path = tmp_path / "book.xlsx"
+    model.export_xlsx(x, y, path)
+    book = open_book(path)
+    cells = book.cells("network")
+
+    def formula(name: str) -> str | None:
+        area = book.names[name]
+        return cells[area.row, area.column].formula
+
+    assert formula("fc1_weight") is None
+    assert formula("fc1_out") == "SUMPRODUCT(A8:C8,$E$8:$G$8)+$H$8"
+    assert formula("fc1_relu") == "MAX(0,L8)"
+    assert formula("fc1_out_grad") == "IF(L8>0,Q18,0)"
+    assert formula("fc1_weight_new") == "E8-learning_rate*E18"
+    assert str(formula("fc1_weight_grad")).startswith("SUMPRODUCT(A8:A10,")
+    assert str(formula("fc1_bias_grad")).startswith("SUM(L18:L20")
+
+
+def test_cached_values_are_read_by_others(tmp_path: Path) -> None:
+    model, x, y = classifier()
+    path = tmp_path / "book.xlsx"
+    done = export_xlsx(model, x, y, path)
+    loss = float(done.passes[0].result.value)
+    assert openpyxl.load_workbook(path, data_only=True)["network"]["F3"].value == pytest.approx(
+        loss
+    )
+    frame = pandas.read_excel(path, sheet_name="network", header=None)
+    assert frame.iloc[2, 5] == pytest.approx(loss)
+
+
+def test_float32_difference_is_stated(tmp_path: Path) -> None:
+    model, x, y = classifier()
+    done = export_xlsx(model, x, y, tmp_path / "book.xlsx")
+    assert done.float32_difference is not None and 0 < done.float32_difference < 1e-5
+    model, x, y = classifier(np.float64)
+    assert export_xlsx(model, x, y, tmp_path / "book.xlsx").float32_difference is None
+
+
+def test_the_model_is_not_changed(tmp_path: Path) -> None:
+    model, x, y = classifier()
+    before = model.get_weights()
+    export_xlsx(model, x, y, tmp_path / "book.xlsx", steps=3)
+    assert model.dtype == np.float32
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_frozen_layers_have_no_update(tmp_path: Path) -> None:
+    model, x, y = classifier()
+    model.layers[0].trainable = False
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, x, y, path, steps=2)
+    names = open_book(path).names
+    assert "fc1_weight" in names and "fc1_weight_new" not in names
+    assert "fc2_weight_new" in names
+    assert verify_xlsx(path).ok
+
+
+def test_text_that_looks_like_a_formula_stays_text(tmp_path: Path) -> None:
+    model = Sequential([Dense(2, input_dim=1, name='=cmd|" /c calc"!A1')], name="=1+1", seed=0)
+    model.compile("sgd", "mse")
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, [[1.0]], [[0.0, 1.0]], path, title="=2+2")
+    sheet = openpyxl.load_workbook(path)["contents"]
+    assert sheet["A1"].value == "=2+2" and sheet["A1"].data_type != "f"
+    assert lint_xlsx(path) == []
+    assert verify_xlsx(path).ok
+
+
+def test_a_function_of_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "book.xlsx"
+
+    def energy(w: Tensor, x: Tensor) -> Any:
+        return ops.tanh(ops.matmul(w, x)).sum() + (w[0, 1] ** 2) / 2
+
+    inputs = {"w": np.array([[1.0, 2.0], [0.5, -1.0]]), "x1": [[0.25], [0.75]]}
+    export_xlsx(energy, inputs=inputs, path=path)
+    book = open_book(path)
+    assert {"w", "w_grad", "x1_", "x1_grad", "result"} <= set(book.names)
+    assert verify_xlsx(path, tolerance=1e-12).ok
+    assert lint_xlsx(path) == []
+
+
+def test_a_long_chain_is_no_recursion(tmp_path: Path) -> None:
+    def chain(x: Tensor) -> Any:
+        for _ in range(700):
+            x = x * 1.001
+        return x
+
+    path = tmp_path / "book.xlsx"
+    export_xlsx(chain, inputs={"x": 1.0}, path=path)
+    assert verify_xlsx(path).ok
+
+
+def test_too_large_says_how_large(tmp_path: Path) -> None:
+    model = Sequential([Dense(300, input_dim=300)], seed=0)
+    model.compile("sgd", "mse")
+    x, y = np.ones((2, 300)), np.ones((2, 300))
+    with pytest.raises(WorkbookError, match=r"180,600 live formulas or more.*50,000.*max_formulas"):
+        export_xlsx(model, x, y, tmp_path / "book.xlsx")
+    assert not list(tmp_path.iterdir())
+
+
+class Shifted(Operation):
+    """An operation of a user's own that has no formula."""
+
+    name = "shifted"
+
+    def value(self, x: Any) -> Any:
+        return x + 1
+
+    def gradient(self, index: int, g: Any, out: Any, x: Any) -> Any:
+        return g
+
+
+def test_an_operation_without_a_formula(tmp_path: Path) -> None:
+    with pytest.raises(WorkbookError, match="'shifted' in function has no spreadsheet formula"):
+        export_xlsx(lambda x: Shifted()(x).sum(), inputs={"x": [1.0]}, path=tmp_path / "b.xlsx")
+
+
+class Halved(Layer):
+    def call(self, x: Tensor) -> Any:
+        return x * 0.5
+
+
+def test_a_layer_of_ones_own(tmp_path: Path) -> None:
+    model = Sequential([Dense(2, input_dim=2), Halved(), Activation("tanh")], seed=0)
+    model.compile("sgd", "mse")
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, [[1.0, 2.0]], [[0.0, 1.0]], path, steps=2)
+    assert verify_xlsx(path).ok
+    assert "halved_1_multiply" in open_book(path).names
+
+
+def refusals() -> list[Any]:
+    model, x, y = classifier()
+    uncompiled = Sequential([Dense(2, input_dim=3)])
+    nan = x.copy()
+    nan[0, 0] = np.nan
+    return [
+        pytest.param((model, x, y), {"path": None}, ArgumentError, "path=", id="no path"),
+        pytest.param((model, x, y), {"steps": 0}, ArgumentError, "steps of 1", id="no steps"),
+        pytest.param((model, x, y), {"batch_size": 0}, ArgumentError, "batch_size", id="no batch"),
+        pytest.param((model, x), {}, ArgumentError, "x and y", id="no target"),
+        pytest.param((model, x[:0], y[:0]), {}, ShapeError, "row", id="empty batch"),
+        pytest.param((model, nan, y), {}, NumberError, "nan", id="NaN in x"),
+        pytest.param((model, x, [0, 1, 2]), {}, ArgumentError, "labels from 0 to 1", id="label"),
+        pytest.param((model, x[:, :2], y), {}, ShapeError, "fc1|first layer|3", id="features"),
+        pytest.param((uncompiled, x, y), {}, ArgumentError, "compile", id="uncompiled"),
+        pytest.param(("model",), {}, ArgumentError, "a model or a function", id="a text"),
+        pytest.param((lambda x: x,), {"inputs": {"x": [1.0, 2.0]}}, ShapeError, "one number",
+                     id="not scalar"),
+        pytest.param((lambda x: 1.0,), {"inputs": {"x": [1.0]}}, ShapeError, "one number",
+                     id="not a tensor"),
+        pytest.param((lambda x: Tensor(1.0, dtype=np.float64),), {"inputs": {"x": [1.0]}},
+                     GraphError, "does not depend", id="no gradient"),
+        pytest.param((lambda x: ops.log(x).sum(),), {"inputs": {"x": [-1.0]}}, NumberError,
+                     "log.*NaN", id="NaN inside"),
+        pytest.param((lambda x: (x * Tensor([2.0])).sum(),), {"inputs": {"x": [1.0]}}, DtypeError,
+                     "inputs=", id="closure in float32"),
+        pytest.param((lambda x: x.sum(),), {"inputs": {"x": ["a"]}}, ArgumentError, "numbers",
+                     id="text input"),
+        pytest.param((lambda x: x.sum(),), {"inputs": {"x": np.ones((0, 2))}}, ShapeError,
+                     "at least one row", id="empty input"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "options", "kind", "text"), refusals())
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_refusals(
+    arguments: tuple[Any, ...], options: dict[str, Any], kind: type, text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=text):
+        export_xlsx(*arguments, **{"path": tmp_path / "book.xlsx", **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+    model, x, y = classifier()
+    with pytest.raises(WorkbookError, match="nowhere"):
+        export_xlsx(model, x, y, tmp_path / "nowhere" / "book.xlsx")
+    old = tmp_path / "old.xlsx"
+    old.write_bytes(b"precious")
+    clash = Sequential([Dense(2, input_dim=3, name="a b"), Dense(2, name="a_b")], seed=0)
+    clash.compile("sgd", "mse")
+    with pytest.raises(WorkbookError, match="both be named 'a_b_weight'"):
+        export_xlsx(clash, x, np.ones((3, 2)), old)
+    assert old.read_bytes() == b"precious" and os.listdir(tmp_path) == ["old.xlsx"]
+
+
+# -- reading back ----------------------------------------------------------------------------------
+
+
+def edited(path: Path, sheet: str, cell: str, value: Any) -> Path:
+    """Save a change as openpyxl does, which keeps formulas and drops cached values."""
+    book = openpyxl.load_workbook(path)
+    book[sheet][cell] = value
+    book.save(path)
+    return path
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> tuple[Sequential, Path]:
+    model, x, y = classifier()
+    path = tmp_path / "book.xlsx"
+    model.export_xlsx(x, y, path)
+    return model, path
+
+
+def test_edits_come_back(exported: tuple[Sequential, Path]) -> None:
+    model, path = exported
+    book = openpyxl.load_workbook(path)
+    network = book["network"]
+    network["F9"] = 0.125  # row 2, column 2 of fc1's weights
+    network["C3"] = 0.5
+    book.save(path)
+    found = read_xlsx(path, model)
+    assert found.changed == ["fc1_weight"]
+    assert model.layers[0].parameters["weight"].data[1, 1] == 0.125
+    assert model.optimizer.lr == found.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "text"),
+    [
+        ("F9", "=1+1", "network.*F9.*formula"),
+        ("F9", "much", "network.*F9"),
+        ("F9", None, "network.*F9"),
+        ("C3", -1, "learning_rate.*above 0"),
+    ],
+)
+def test_what_is_not_a_number(
+    exported: tuple[Sequential, Path], cell: str, value: Any, text: str
+) -> None:
+    model, path = exported
+    before = model.get_weights()
+    with pytest.raises(WorkbookError, match=text):
+        read_xlsx(edited(path, "network", cell, value), model)
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_models_book(exported: tuple[Sequential, Path]) -> None:
+    _, path = exported
+    other = Sequential([Dense(5, input_dim=3, name="fc1"), Dense(2, name="fc2")], seed=0)
+    with pytest.raises(WorkbookError, match=r"fc1_weight.*shape \(3, 5\).*4 rows"):
+        read_xlsx(path, other)
+    stranger = Sequential([Dense(4, input_dim=3, name="hidden")], seed=0)
+    with pytest.raises(WorkbookError, match="an area named 'hidden_weight'.*fc1_weight"):
+        read_xlsx(path, stranger)
+    with pytest.raises(WorkbookError, match="a model with weights"):
+        read_xlsx(path, Sequential())
