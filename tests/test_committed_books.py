@@ -1,0 +1,93 @@
+"""The workbooks in ``spreadsheets/``: what the demos write, and what their formulas give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minnet.demos import digits, entropy, layers, linear
+from minnet.spreadsheet.check_sheet import CHECK
+from minnet.spreadsheet.names import a1
+from minnet.spreadsheet.reader import Book, open_book
+from minnet.spreadsheet.recalculate import libreoffice_available, libreoffice_values
+from minnet.spreadsheet.verify import difference, verify_xlsx
+
+SPREADSHEETS = Path(__file__).parent.parent / "spreadsheets"
+
+DEMOS: dict[str, Callable[[Path], Any]] = {
+    "linear": linear.run,
+    "layers": layers.run,
+    "entropy": entropy.run,
+    "digits": digits.run,
+}
+
+#: Another machine adds the products of a sum in another order; in float64 that changes the books,
+#: training included, by less than 1e-12 (measured with four kinds of BLAS kernels).
+TOLERANCE = 1e-9
+#: On the sheet that nudges a weight by ±0.0001, a difference of two losses is divided by 0.0002:
+#: their last digit, 1e-16, becomes 1e-12, which ``difference`` compares with 0.001 at least.
+CHECK_TOLERANCE = 1e-7
+
+
+def committed(name: str) -> Path:
+    return SPREADSHEETS / f"{name}.xlsx"
+
+
+def assert_same_values(one: Book, other: Book, formulas: bool) -> None:
+    """Every cell of one book against the other; ``formulas``: these, and constants, are equal."""
+    assert one.sheets == other.sheets
+    for sheet in one.sheets:
+        tolerance = CHECK_TOLERANCE if sheet == CHECK else TOLERANCE
+        cells, others = one.cells(sheet), other.cells(sheet)
+        assert not formulas or cells.keys() == others.keys()
+        for at, content in cells.items():
+            if content.formula is None and not formulas:
+                continue
+            found, where = others[at], f"{one.path.name}, {sheet}!{a1(*at)}"
+            assert not formulas or content.formula == found.formula, where
+            values = [float(v) if isinstance(v, bool) else v for v in (content.value, found.value)]
+            assert difference(*values) <= tolerance, f"{where}: {values}"
+
+
+@cache
+def by_libreoffice() -> dict[str, Book]:
+    """All committed books as LibreOffice recalculates them, in one call."""
+    books = libreoffice_values([committed(name) for name in DEMOS])
+    return dict(zip(DEMOS, books, strict=True))
+
+
+def test_every_book_has_its_demo_and_its_line_in_the_readme() -> None:
+    assert {path.name for path in SPREADSHEETS.iterdir()} == {
+        "README.md", *(f"{name}.xlsx" for name in DEMOS)
+    }  # fmt: skip
+    readme = (SPREADSHEETS / "README.md").read_text(encoding="utf-8")
+    for name in DEMOS:
+        assert f"[{name}.xlsx]({name}.xlsx)" in readme
+        assert f"`minnet demo {name}`" in readme
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_a_committed_book_is_what_the_demo_writes(name: str, tmp_path: Path) -> None:
+    if name == "digits":
+        pytest.importorskip("sklearn")
+    path = tmp_path / f"{name}.xlsx"
+    DEMOS[name](path)
+    fresh, kept = open_book(path), open_book(committed(name))
+    assert (fresh.names, fresh.local_names) == (kept.names, kept.local_names)
+    assert_same_values(kept, fresh, formulas=True)
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_a_committed_book_is_confirmed_by_ironcalc(name: str) -> None:
+    report = verify_xlsx(committed(name))
+    assert report.ok, report.summary()
+
+
+@pytest.mark.skipif(not libreoffice_available(), reason="LibreOffice is missing")
+@pytest.mark.parametrize("name", DEMOS)
+def test_a_committed_book_is_confirmed_by_libreoffice(name: str) -> None:
+    assert_same_values(open_book(committed(name)), by_libreoffice()[name], formulas=False)
