@@ -45,7 +45,7 @@ class _State(threading.local):
 
 
 STATE = _State()
-_AS_IT_IS = nullcontext()
+_set_flags: Any = np.ndarray.setflags  # (array, write): the quickest way to lock an array
 _creation = itertools.count()
 _AGE = attrgetter("order")
 
@@ -76,19 +76,19 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
                 needs_grad = True
             x = x._data
             if x.dtype is not dtype:
-                if dtype is not None and op.one_dtype:
+                if dtype is None:
+                    dtype = x.dtype
+                elif op.one_dtype:
                     _check_dtypes(op, inputs)
-                dtype = x.dtype
-        else:
+        elif type(x) is not float and type(x) is not int:
             others = True
         arrays.append(x)
-    tracer = STATE.tracer
     needs_grad = needs_grad and op.differentiable and STATE.recording
     if others:
         for i, x in enumerate(inputs):
-            kind = type(x)
-            if kind is not Tensor and kind is not float and kind is not int:
+            if type(x) not in (Tensor, float, int):
                 inputs = _admit(op, inputs, i, arrays, dtype, needs_grad)
+    tracer = STATE.tracer
     if tracer is not None and op.composite:
         out = tracer.expand(op, inputs)
     else:
@@ -96,8 +96,9 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
         out = wrap(value if type(value) is np.ndarray else np.asarray(value))
         if tracer is not None:
             out = tracer.record(op, inputs, out)
-    if needs_grad and out.op is None:
-        _remember(out, op, inputs, arrays)
+    if needs_grad:
+        if out.op is None:
+            _remember(out, op, inputs, arrays)
     elif op.view:
         _share(out, inputs)
     return out
@@ -139,17 +140,17 @@ def _remember(out: Tensor, op: Any, inputs: tuple[Any, ...], arrays: list[Any]) 
     out.order = next(_creation)
     for x in inputs:
         if type(x) is Tensor and x.op is None:
-            x._data.setflags(write=False)
+            _set_flags(x._data, False)
     out.arrays = tuple(arrays)
-    out._data.setflags(write=False)
+    _set_flags(out._data, False)
 
 
 def _share(view: Tensor, inputs: tuple[Any, ...]) -> None:
     """Lock arrays that share their memory: who edits one would edit what the other recorded."""
     for x in inputs:
         if type(x) is Tensor and np.may_share_memory(x._data, view._data):
-            x._data.setflags(write=False)
-            view._data.setflags(write=False)
+            _set_flags(x._data, False)
+            _set_flags(view._data, False)
 
 
 def _check_dtypes(op: Any, inputs: tuple[Any, ...]) -> None:
@@ -223,46 +224,53 @@ def backpropagate(
     Gradients live in a table of this call alone and are dropped as soon as they have been used.
     """
     seed = _seed(root, gradient)
-    tracer = STATE.tracer
-    as_tensors = create_graph or tracer is not None
+    if create_graph or STATE.tracer is not None:
+        with nullcontext() if create_graph else no_grad():
+            return _in_tensors(root, wanted, seed)
     # A single number as NumPy's scalar, not as an array: calculating with those is much faster.
-    table: dict[int, Any] = {id(root): seed if as_tensors else seed._data[()]}
-    wanted_ids = {id(t) for t in wanted}
-    kept: dict[int, Any] = {}
-    with no_grad() if as_tensors and not create_graph else _AS_IT_IS:
-        for tensor in _reachable(root):
-            g = table.pop(id(tensor), None)
-            if g is None:
-                continue
-            if id(tensor) in wanted_ids:
-                kept[id(tensor)] = g
-            if tracer is not None:
-                tracer.mark_gradient(tensor, g)
-            if tensor.op is None:
-                continue
-            if as_tensors:
-                _check_unchanged(tensor)
-            if tracer is not None:
-                with tracer.gradient_scope(tensor):
-                    _spread(tensor, g, table, as_tensors)
-            else:
-                _spread(tensor, g, table, as_tensors)
-    return [_as_tensor(kept.get(id(t)), t) for t in wanted]
+    table: dict[int, Any] = {id(root): seed._data[()]}
+    kept = {id(t) for t in wanted}
+    for tensor in _reachable(root):
+        key = id(tensor)
+        if tensor.op is not None and key in table:
+            g = table[key] if key in kept else table.pop(key)
+            _spread(tensor, g, table, tensor._data, tensor.arrays)
+    return [_as_tensor(table.get(id(t)), t) for t in wanted]
+
+
+def _in_tensors(root: Tensor, wanted: Sequence[Tensor], seed: Tensor) -> list[Tensor | None]:
+    """The same pass in operations on tensors: recorded, or watched by a tracer, or both."""
+    tracer = STATE.tracer
+    table: dict[int, Any] = {id(root): seed}
+    kept: dict[int, Tensor | None] = dict.fromkeys(map(id, wanted))
+    for tensor in _reachable(root):
+        g = table.pop(id(tensor), None)
+        if g is None:
+            continue
+        if id(tensor) in kept:
+            kept[id(tensor)] = g
+        if tracer is not None:
+            tracer.mark_gradient(tensor, g)
+        if tensor.op is not None:
+            _check_unchanged(tensor)
+            with nullcontext() if tracer is None else tracer.gradient_scope(tensor):
+                _spread(tensor, g, table, tensor, tensor.inputs)
+    return [kept[id(t)] for t in wanted]
 
 
 def _as_tensor(gradient: Any, of: Tensor) -> Tensor | None:
-    if gradient is None or type(gradient) is Tensor:
-        return gradient
+    if gradient is None:
+        return None
     if type(gradient) is np.ndarray and gradient.dtype is of._data.dtype:
         return wrap(gradient)
     return wrap(np.asarray(gradient, dtype=of._data.dtype))
 
 
-def _spread(tensor: Tensor, g: Any, table: dict[int, Any], as_tensors: bool) -> None:
-    """Hand the gradient of ``tensor`` on to what it was made of."""
+def _spread(
+    tensor: Tensor, g: Any, table: dict[int, Any], out: Any, operands: tuple[Any, ...]
+) -> None:
+    """Hand the gradient of ``tensor`` on to what it was made of: arrays, or tensors, throughout."""
     op = tensor.op
-    out: Any = tensor if as_tensors else tensor._data
-    operands = tensor.inputs if as_tensors else tensor.arrays
     for i, x in enumerate(tensor.inputs):
         if type(x) is Tensor and x.requires_grad:
             share = op.gradient(i, g, out, *operands)

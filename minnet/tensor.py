@@ -94,17 +94,19 @@ class Tensor:
 
     @data.setter
     def data(self, array: npt.ArrayLike) -> None:
-        new = np.asarray(array)
-        if new.shape != self._data.shape:
-            where = f"assigning to {self._title()}.data"
-            raise ShapeError(mismatch(where, f"shape {self.shape}", f"{new.shape}"))
-        if new.dtype != self._data.dtype:
+        new = array if type(array) is np.ndarray else np.asarray(array)
+        old = self._data
+        if new.shape != old.shape:
+            raise ShapeError(
+                mismatch(f"assigning to {self._title()}.data", f"shape {old.shape}", f"{new.shape}")
+            )
+        if new.dtype is not old.dtype and new.dtype != old.dtype:
             raise DtypeError(
                 mismatch(
                     f"assigning to {self._title()}.data",
-                    f"{self.dtype}",
+                    f"{old.dtype}",
                     f"{new.dtype}",
-                    f"Convert it first: array.astype(np.{self.dtype}).",
+                    f"Convert it first: array.astype(np.{old.dtype}).",
                 )
             )
         if self.op is not None:

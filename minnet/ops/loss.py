@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -56,15 +56,34 @@ class LogSoftmax(Composite):
         return z - largest - log(total)
 
 
-class SoftmaxCrossEntropy(Composite):
+class _Loss(Composite):
+    """A mean over what a batch got wrong: two arrays of one shape to one number."""
+
+    #: True where rows are classes: the arrays must have two axes.
+    by_rows: ClassVar[bool] = False
+
+    def check(self, prediction: Any, target: Any) -> None:
+        shape = prediction.shape
+        if shape != target.shape or (self.by_rows and len(shape) != 2):
+            expected = "matching shapes (rows, classes)" if self.by_rows else "matching shapes"
+            raise ShapeError(
+                mismatch(f"loss {self.name!r}", expected, f"{shape} and targets {target.shape}")
+            )
+        if 0 in shape:
+            raise ShapeError(mismatch(f"loss {self.name!r}", "at least one row", f"shape {shape}"))
+
+
+class SoftmaxCrossEntropy(_Loss):
     """Mean over rows of ln Σ e^z − Σ y·z, for logits z and targets y (rows summing to 1).
 
     Its gradient for z is (softmax(z) − y)/n, the famous difference of prediction and target.
     """
 
     name = "softmax_cross_entropy"
+    by_rows = True
 
     def value(self, z: Any, y: Any) -> Any:
+        self.check(z, y)
         largest = np.maximum.reduce(z, axis=1)
         total = np.add.reduce(np.exp(z - largest[:, None]), axis=1)
         losses = largest + np.log(total) - np.add.reduce(y * z, axis=1)
@@ -84,12 +103,13 @@ class SoftmaxCrossEntropy(Composite):
         return reduce.mean(losses.named("losses"))
 
 
-class SigmoidCrossEntropy(Composite):
+class SigmoidCrossEntropy(_Loss):
     """Mean over all elements of max(z, 0) − z·y + ln(1 + e^−|z|): logits z, targets y in [0, 1]."""
 
     name = "sigmoid_cross_entropy"
 
     def value(self, z: Any, y: Any) -> Any:
+        self.check(z, y)
         losses = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
         return np.add.reduce(losses, axis=None) / losses.size
 
@@ -104,12 +124,13 @@ class SigmoidCrossEntropy(Composite):
         return reduce.mean(losses.named("losses"))
 
 
-class MeanSquaredError(Composite):
+class MeanSquaredError(_Loss):
     """Mean over all elements of (p − y)²."""
 
     name = "mean_squared_error"
 
     def value(self, p: Any, y: Any) -> Any:
+        self.check(p, y)
         error = (p - y).reshape(-1)
         return np.dot(error, error) / error.size
 
@@ -121,7 +142,7 @@ class MeanSquaredError(Composite):
         return reduce.mean((error**2).named("squares"))
 
 
-class CategoricalCrossEntropy(Composite):
+class CategoricalCrossEntropy(_Loss):
     """Mean over rows of −Σ y·ln p, for probabilities p.
 
     p is taken as at least :func:`smallest`, to avoid ln 0. Below it, the gradient is that at the
@@ -129,8 +150,10 @@ class CategoricalCrossEntropy(Composite):
     """
 
     name = "categorical_cross_entropy"
+    by_rows = True
 
     def value(self, p: Any, y: Any) -> Any:
+        self.check(p, y)
         rows = np.add.reduce(y * np.log(np.maximum(p, smallest(p))), axis=1)
         return -np.add.reduce(rows) / len(rows)
 
@@ -145,7 +168,7 @@ class CategoricalCrossEntropy(Composite):
         return reduce.mean(losses.named("losses"))
 
 
-class BinaryCrossEntropy(Composite):
+class BinaryCrossEntropy(_Loss):
     """Mean over all elements of −y·ln p − (1−y)·ln(1−p), for probabilities p.
 
     p and 1−p are clipped as in :class:`CategoricalCrossEntropy`.
@@ -154,6 +177,7 @@ class BinaryCrossEntropy(Composite):
     name = "binary_cross_entropy"
 
     def value(self, p: Any, y: Any) -> Any:
+        self.check(p, y)
         low = smallest(p)
         losses = y * np.log(np.maximum(p, low)) + (1 - y) * np.log(np.maximum(1 - p, low))
         return -np.add.reduce(losses, axis=None) / losses.size
@@ -206,16 +230,11 @@ def smallest(p: Any) -> float:
 _softmax, _log_softmax = lru_cache(maxsize=64)(Softmax), lru_cache(maxsize=64)(LogSoftmax)
 _row_softmax = Softmax(1)
 _one_hot = lru_cache(maxsize=1024)(OneHot)
-_losses = {
-    loss.name: loss()
-    for loss in (
-        SoftmaxCrossEntropy,
-        SigmoidCrossEntropy,
-        MeanSquaredError,
-        CategoricalCrossEntropy,
-        BinaryCrossEntropy,
-    )
-}
+mean_squared_error = MeanSquaredError()
+softmax_cross_entropy = SoftmaxCrossEntropy()
+sigmoid_cross_entropy = SigmoidCrossEntropy()
+categorical_cross_entropy = CategoricalCrossEntropy()
+binary_cross_entropy = BinaryCrossEntropy()
 
 
 def _axis(z: Any, axis: int, name: str) -> int:
@@ -237,38 +256,3 @@ def log_softmax(z: Any, axis: int = -1) -> Any:
 def one_hot(labels: Any, classes: int, dtype: Any = np.float32) -> Any:
     """Integer labels (n,) as rows (n, classes) with a single 1."""
     return _one_hot(int(classes), np.dtype(dtype).name)(labels)
-
-
-def _loss(name: str, a: Any, y: Any, ndim: int | None) -> Any:
-    found = a.shape
-    if found != y.shape or (ndim is not None and len(found) != ndim):
-        shape = "matching shapes" if ndim is None else "matching shapes (rows, classes)"
-        raise ShapeError(mismatch(f"loss {name!r}", shape, f"{found} and targets {y.shape}"))
-    if 0 in found:
-        raise ShapeError(mismatch(f"loss {name!r}", "at least one row", f"shape {found}"))
-    return _losses[name](a, y)
-
-
-def mean_squared_error(prediction: Any, target: Any) -> Any:
-    """Mean of (prediction − target)² over all elements."""
-    return _loss("mean_squared_error", prediction, target, None)
-
-
-def softmax_cross_entropy(logits: Any, target: Any) -> Any:
-    """Categorical cross-entropy in nats from logits (n, classes) and one-hot targets alike."""
-    return _loss("softmax_cross_entropy", logits, target, 2)
-
-
-def sigmoid_cross_entropy(logits: Any, target: Any) -> Any:
-    """Binary cross-entropy in nats from logits and targets in [0, 1] of any one shape."""
-    return _loss("sigmoid_cross_entropy", logits, target, None)
-
-
-def categorical_cross_entropy(probabilities: Any, target: Any) -> Any:
-    """Categorical cross-entropy in nats from probabilities (n, classes) and one-hot targets."""
-    return _loss("categorical_cross_entropy", probabilities, target, 2)
-
-
-def binary_cross_entropy(probabilities: Any, target: Any) -> Any:
-    """Binary cross-entropy in nats from probabilities and targets in [0, 1] of any one shape."""
-    return _loss("binary_cross_entropy", probabilities, target, None)

@@ -84,6 +84,15 @@ class Linear(_Product):
     binding = ADDITION
 
     def value(self, x: Any, w: Any, b: Any) -> Any:
+        rows, weights = x.shape, w.shape
+        if len(rows) != 2 or len(weights) != 2 or rows[1:] != weights[:1] or b.shape != weights[1:]:
+            raise ShapeError(
+                mismatch(
+                    "operation 'linear'",
+                    "x (n, k), w (k, m) and b (m,)",
+                    f"x {rows}, w {weights} and b {b.shape}",
+                )
+            )
         out = x.dot(w)
         out += b
         return out
@@ -104,7 +113,8 @@ class Linear(_Product):
         return lambda k: f"{dot(k)}+{b.cell(k % width, MULTIPLICATION)}"
 
 
-_matmul, _linear = MatMul(), Linear()
+_matmul = MatMul()
+linear = Linear()
 _swap_axes, _column_sums = Transpose(None), Sum((0,), keepdims=False)
 
 
@@ -134,18 +144,3 @@ def matmul(a: Any, b: Any) -> Any:
             )
         )
     return _matmul(a, b)
-
-
-def linear(x: Any, w: Any, b: Any) -> Any:
-    """x·w + b for x (n, k), w (k, m), b (m,)."""
-    rows, weights = x.shape, w.shape
-    fit = len(rows) == len(weights) == 2 and rows[1] == weights[0] and b.shape == weights[1:]
-    if not fit:
-        raise ShapeError(
-            mismatch(
-                "operation 'linear'",
-                "x (n, k), w (k, m) and b (m,)",
-                f"x {x.shape}, w {w.shape} and b {b.shape}",
-            )
-        )
-    return _linear(x, w, b)

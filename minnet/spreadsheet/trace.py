@@ -121,6 +121,8 @@ class Trace:
 
     def expand(self, op: Any, inputs: tuple[Any, ...]) -> Tensor:
         operands = [wrap(x) if isinstance(x, np.ndarray) else x for x in inputs]
+        # Only the fused calculation checks shapes; its steps would broadcast.
+        op.value(*(x.data if isinstance(x, Tensor) else x for x in inputs))
         before, self._inner = self._inner, True
         try:
             with no_grad():
