@@ -7,13 +7,14 @@ forward pass, backward pass and update can be written to a workbook of live form
 from typing import TYPE_CHECKING, Any
 
 from minnet import initializers, ops
-from minnet.autodiff import grad, no_grad
+from minnet.autodiff import grad
 from minnet.errors import MinnetError
 from minnet.layers import Activation, Dense, Layer
 from minnet.metrics import accuracy
 from minnet.model import Sequential
 from minnet.optimizers import SGD
 from minnet.random import seed
+from minnet.recording import no_grad
 from minnet.tensor import Tensor
 from minnet.training import History
 

@@ -1,8 +1,8 @@
-"""Recording calculations, and differentiating what was recorded.
+"""Differentiating what was recorded.
 
-A calculation on tensors becomes a graph of operations. The backward pass walks it from the result
-to its leaves and multiplies the local derivatives together (reverse-mode automatic differentiation;
-Griewank & Walther, *Evaluating Derivatives*, chapter 3).
+A calculation on tensors has become a graph of operations. The backward pass walks it from the
+result to its leaves and multiplies the local derivatives together (reverse-mode automatic
+differentiation; Griewank & Walther, *Evaluating Derivatives*, chapter 3).
 
 Gradients are themselves written in operations. Run on plain arrays they are as fast as NumPy; run
 on tensors (``create_graph=True``) they are recorded too, so a gradient can be differentiated again.
@@ -10,166 +10,19 @@ on tensors (``create_graph=True``) they are recorded too, so a gradient can be d
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from minnet.errors import DtypeError, GraphError, ShapeError, mismatch
-from minnet.tensor import Tensor, TensorLike, wrap
+from minnet.recording import STATE, no_grad, set_flags
+from minnet.tensor import Array, Tensor, TensorLike, wrap
 
-
-class Tracer(Protocol):
-    """What wants to see every operation as it happens (the workbook export does)."""
-
-    def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> Tensor: ...
-
-    def expand(self, op: Any, inputs: tuple[Any, ...]) -> Tensor: ...
-
-    def scope(self, name: str, description: str) -> AbstractContextManager[None]: ...
-
-    def gradient_scope(self, tensor: Tensor) -> AbstractContextManager[None]: ...
-
-    def mark_gradient(self, tensor: Tensor, gradient: Any) -> None: ...
-
-
-class _State(threading.local):
-    """Each thread decides for itself whether it records."""
-
-    recording: bool = True
-    tracer: Tracer | None = None
-
-
-STATE = _State()
-_set_flags: Any = np.ndarray.setflags  # (array, write): the quickest way to lock an array
-_creation = itertools.count()
 _AGE = attrgetter("order")
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Inside this block nothing is recorded: results do not require gradients and keep no graph."""
-    before, STATE.recording = STATE.recording, False
-    try:
-        yield
-    finally:
-        STATE.recording = before
-
-
-def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
-    """Run ``op`` on ``inputs``, a tensor among them; gives a tensor and records it.
-
-    Raises :class:`~minnet.errors.DtypeError` where the inputs' dtypes differ: NumPy would promote
-    silently, and one float64 among float32 halves the speed of everything after it. Single numbers
-    have no say, be they Python's or NumPy's.
-    """
-    arrays = []
-    dtype = None
-    needs_grad = others = False
-    for x in inputs:
-        if type(x) is Tensor:
-            if x.requires_grad:
-                needs_grad = True
-            x = x._data
-            if x.dtype is not dtype:
-                if dtype is None:
-                    dtype = x.dtype
-                elif op.one_dtype:
-                    _check_dtypes(op, inputs)
-        elif type(x) is not float and type(x) is not int:
-            others = True
-        arrays.append(x)
-    needs_grad = needs_grad and op.differentiable and STATE.recording
-    if others:
-        for i, x in enumerate(inputs):
-            if type(x) not in (Tensor, float, int):
-                inputs = _admit(op, inputs, i, arrays, dtype, needs_grad)
-    tracer = STATE.tracer
-    if tracer is not None and op.composite:
-        out = tracer.expand(op, inputs)
-    else:
-        value = op.value(*arrays)
-        out = wrap(value if type(value) is np.ndarray else np.asarray(value))
-        if tracer is not None:
-            out = tracer.record(op, inputs, out)
-    if needs_grad:
-        if out.op is None:
-            _remember(out, op, inputs, arrays)
-    elif op.view:
-        _share(out, inputs)
-    return out
-
-
-def _admit(
-    op: Any, inputs: tuple[Any, ...], i: int, arrays: list[Any], dtype: Any, needs_grad: bool
-) -> tuple[Any, ...]:
-    """Check an input that is neither a tensor nor a Python number; gives the inputs to go on with.
-
-    A graph gets a copy of an array: the caller keeps the right to edit an array of its own.
-    """
-    x = inputs[i]
-    if isinstance(x, np.ndarray):
-        if op.one_dtype and x.dtype is not dtype:
-            _check_dtypes(op, inputs)
-        if needs_grad:
-            arrays[i] = own = x.copy()
-            x = wrap(own)
-    elif isinstance(x, np.generic):
-        arrays[i] = x = x.item()  # a Python number is weak, np.float64(2) would promote float32
-    elif not isinstance(x, bool):
-        raise DtypeError(
-            mismatch(
-                f"operation {op.name!r}",
-                "tensors, arrays and numbers",
-                type(x).__name__,
-                "Make it a Tensor first.",
-            )
-        )
-    return (*inputs[:i], x, *inputs[i + 1 :])
-
-
-def _remember(out: Tensor, op: Any, inputs: tuple[Any, ...], arrays: list[Any]) -> None:
-    """Make ``out`` a node of the graph; from here on its arrays are read-only."""
-    out.requires_grad = True
-    out.op = op
-    out.inputs = inputs
-    out.order = next(_creation)
-    for x in inputs:
-        if type(x) is Tensor and x.op is None:
-            _set_flags(x._data, False)
-    out.arrays = tuple(arrays)
-    _set_flags(out._data, False)
-
-
-def _share(view: Tensor, inputs: tuple[Any, ...]) -> None:
-    """Lock arrays that share their memory: who edits one would edit what the other recorded."""
-    for x in inputs:
-        if type(x) is Tensor and np.may_share_memory(x._data, view._data):
-            _set_flags(x._data, False)
-            _set_flags(view._data, False)
-
-
-def _check_dtypes(op: Any, inputs: tuple[Any, ...]) -> None:
-    found = {
-        x.dtype
-        for x in inputs
-        if isinstance(x, (Tensor, np.ndarray, np.generic)) and x.dtype != np.bool_
-    }
-    if len(found) > 1:
-        names = " and ".join(sorted(str(d) for d in found))
-        raise DtypeError(
-            mismatch(
-                f"operation {op.name!r}",
-                "inputs of one dtype",
-                names,
-                "Make them alike, e.g. Tensor(x, dtype=np.float32); minnet never changes a dtype "
-                "silently.",
-            )
-        )
 
 
 def _reachable(root: Tensor) -> list[Tensor]:
@@ -188,6 +41,13 @@ def _reachable(root: Tensor) -> list[Tensor]:
     return sorted(found.values(), key=_AGE, reverse=True)
 
 
+@lru_cache(maxsize=16)
+def _one(dtype: np.dtype[Any]) -> Array:
+    one = np.ones((), dtype)
+    set_flags(one, False)
+    return one
+
+
 def _seed(root: Tensor, gradient: TensorLike) -> Tensor:
     if not root.requires_grad:
         raise GraphError(
@@ -195,6 +55,8 @@ def _seed(root: Tensor, gradient: TensorLike) -> Tensor:
             "under no_grad(), so it has no gradient. Create the leaves with requires_grad=True."
         )
     if gradient is None:
+        if root._data.ndim == 0:
+            return wrap(_one(root._data.dtype))
         if root.size != 1:
             raise ShapeError(
                 mismatch(
@@ -204,7 +66,7 @@ def _seed(root: Tensor, gradient: TensorLike) -> Tensor:
                     "Reduce it first, e.g. with .sum(), or pass the gradient to start from.",
                 )
             )
-        return wrap(np.array(1, root.dtype).reshape(root.shape))
+        return wrap(np.ones(root.shape, root.dtype))
     seed = gradient if isinstance(gradient, Tensor) else Tensor(gradient, dtype=root.dtype)
     if seed.shape != root.shape:
         raise ShapeError(mismatch("backward(gradient)", f"shape {root.shape}", f"{seed.shape}"))
@@ -234,7 +96,11 @@ def backpropagate(
         key = id(tensor)
         if tensor.op is not None and key in table:
             g = table[key] if key in kept else table.pop(key)
-            _spread(tensor, g, table, tensor._data, tensor.arrays)
+            if tensor.kept is None:
+                _spread(tensor, g, table, tensor.op.gradient, tensor._data, tensor.arrays)
+            else:
+                rule = tensor.op.gradient_from_kept
+                _spread(tensor, g, table, rule, tensor.kept, tensor.arrays)
     return [_as_tensor(table.get(id(t)), t) for t in wanted]
 
 
@@ -254,7 +120,7 @@ def _in_tensors(root: Tensor, wanted: Sequence[Tensor], seed: Tensor) -> list[Te
         if tensor.op is not None:
             _check_unchanged(tensor)
             with nullcontext() if tracer is None else tracer.gradient_scope(tensor):
-                _spread(tensor, g, table, tensor, tensor.inputs)
+                _spread(tensor, g, table, tensor.op.gradient, tensor, tensor.inputs)
     return [kept[id(t)] for t in wanted]
 
 
@@ -267,13 +133,17 @@ def _as_tensor(gradient: Any, of: Tensor) -> Tensor | None:
 
 
 def _spread(
-    tensor: Tensor, g: Any, table: dict[int, Any], out: Any, operands: tuple[Any, ...]
+    tensor: Tensor,
+    g: Any,
+    table: dict[int, Any],
+    rule: Callable[..., Any],
+    out: Any,
+    operands: tuple[Any, ...],
 ) -> None:
     """Hand the gradient of ``tensor`` on to what it was made of: arrays, or tensors, throughout."""
-    op = tensor.op
     for i, x in enumerate(tensor.inputs):
         if type(x) is Tensor and x.requires_grad:
-            share = op.gradient(i, g, out, *operands)
+            share = rule(i, g, out, *operands)
             if share is None:
                 continue
             if share.shape != x._data.shape:

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from minnet.autodiff import grad, no_grad
+from minnet.autodiff import grad
 from minnet.errors import ArgumentError, DtypeError, GraphError, mismatch
+from minnet.recording import no_grad
 from minnet.tensor import Array, Tensor
 
 EPSILON = float(np.finfo(np.float64).eps)

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from minnet import initializers, random
-from minnet.autodiff import STATE
 from minnet.errors import (
     ArgumentError,
     DtypeError,
@@ -28,6 +27,7 @@ from minnet.ops.loss import softmax
 from minnet.ops.matmul import linear, matmul
 from minnet.ops.pointwise import exp, relu, sigmoid, tanh
 from minnet.ops.shape import reshape
+from minnet.recording import STATE
 from minnet.tensor import DEFAULT_DTYPE, Tensor
 
 Shape = tuple[int, ...]

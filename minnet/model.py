@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from minnet import losses, optimizers, random, training
-from minnet.autodiff import no_grad
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss, as_finite
@@ -19,6 +18,7 @@ from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
+from minnet.recording import no_grad
 from minnet.tensor import Array, Tensor, wrap
 from minnet.training import Data, History, numbers, whole
 

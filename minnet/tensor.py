@@ -1,6 +1,7 @@
 """The Tensor: an array that remembers the operation that made it.
 
-Here are its data and its operators; :mod:`minnet.autodiff` records and differentiates.
+Here are its data and its operators; :mod:`minnet.recording` records what is done with it, and
+:mod:`minnet.autodiff` differentiates.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "_data", "arrays", "grad", "inputs", "name", "op", "order", "requires_grad",
+        "__weakref__", "_data", "arrays", "grad", "inputs", "kept", "name", "op", "order",
+        "requires_grad",
     )  # fmt: skip
     __array_priority__ = 1000  # array + tensor asks the tensor first
     __array_ufunc__ = None
@@ -48,6 +50,7 @@ class Tensor:
     op: Any  # the operation that made this tensor, None for a leaf
     inputs: tuple[Any, ...]  # what it was applied to: tensors, Python numbers
     arrays: tuple[Any, ...]  # the same as plain arrays, as they were then
+    kept: Any  # what the operation keeps for its gradient, if it does
 
     def __init__(
         self,
@@ -71,7 +74,11 @@ class Tensor:
             ) from None
         if array.dtype.kind not in "fiub":
             raise DtypeError(mismatch("Tensor", "real numbers", f"dtype {array.dtype}"))
-        _initialise(self, array)
+        self._data = array
+        self.requires_grad = False
+        self.grad = self.op = self.kept = None
+        self.inputs = self.arrays = ()
+        self.order = -1
         self.name = name
         if requires_grad:
             if array.dtype.kind != "f":
@@ -291,16 +298,12 @@ class Tensor:
         return self.table["transpose"](self, None)
 
 
-def _initialise(tensor: Tensor, array: Array) -> None:
-    tensor._data = array
-    tensor.requires_grad = False
-    tensor.grad = tensor.name = tensor.op = None
-    tensor.inputs = tensor.arrays = ()
-    tensor.order = -1
-
-
 def wrap(array: Array) -> Tensor:
     """A constant tensor around an array, without copying it."""
     tensor: Tensor = Tensor.__new__(Tensor)
-    _initialise(tensor, array)
+    tensor._data = array
+    tensor.requires_grad = False
+    tensor.grad = tensor.name = tensor.op = tensor.kept = None
+    tensor.inputs = tensor.arrays = ()
+    tensor.order = -1
     return tensor

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from minnet.autodiff import no_grad
 from minnet.errors import ArgumentError, mismatch, missing
 from minnet.gradcheck import STEP, Report, check_gradients
+from minnet.recording import no_grad
 from minnet.tensor import Array, Tensor
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from minnet import layers, random
-from minnet.autodiff import STATE
 from minnet.errors import ArgumentError, DtypeError, NumberError, ShapeError
 from minnet.layers import Activation, Dense, Layer
 from minnet.ops.loss import softmax
 from minnet.ops.pointwise import sigmoid
+from minnet.recording import STATE
 from minnet.tensor import Tensor
 
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 
 from minnet import ops
-from minnet.autodiff import grad, no_grad
+from minnet.autodiff import grad
 from minnet.errors import DtypeError, GraphError, MinnetError, ShapeError
+from minnet.recording import no_grad
 from minnet.tensor import Tensor, wrap
 from minnet.testing import arrays, assert_gradients, broadcastable_shapes
 

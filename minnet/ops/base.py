@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from minnet.autodiff import apply
 from minnet.errors import ShapeError, mismatch
+from minnet.recording import apply
 from minnet.tensor import Array, Tensor
 
 #: Every operation's class by its name.
@@ -58,6 +58,8 @@ class Operation:
     composite: ClassVar[bool] = False
     #: True where the output may share its memory with an input.
     view: ClassVar[bool] = False
+    #: True where the forward calculation yields something that makes the gradient cheaper.
+    keeps: ClassVar[bool] = False
     #: Which operands a formula reads as ranges (rows, columns), not cell by cell.
     reads_ranges: ClassVar[tuple[int, ...]] = ()
     #: How tightly the formula's outermost operator binds.
@@ -88,6 +90,14 @@ class Operation:
         sums it back to the input's.
         """
         raise NotImplementedError(f"{type(self).__name__}.gradient")
+
+    def value_and_kept(self, *arrays: Any) -> tuple[Any, Any]:
+        """``value``, and what :meth:`gradient_from_kept` needs; for operations that keep."""
+        raise NotImplementedError(f"{type(self).__name__}.value_and_kept")
+
+    def gradient_from_kept(self, index: int, g: Any, kept: Any, *arrays: Any) -> Any:
+        """``gradient`` on plain arrays, with what was kept in place of the output."""
+        raise NotImplementedError(f"{type(self).__name__}.gradient_from_kept")
 
     def words(self, *names: str) -> str:
         """The formula in words, for a block's title."""

@@ -82,17 +82,27 @@ class SoftmaxCrossEntropy(_Loss):
     name = "softmax_cross_entropy"
     by_rows = True
 
+    keeps = True  # the softmax
+
     def value(self, z: Any, y: Any) -> Any:
+        return self.value_and_kept(z, y)[0]
+
+    def value_and_kept(self, z: Any, y: Any) -> tuple[Any, Any]:
         self.check(z, y)
-        largest = np.maximum.reduce(z, axis=1)
-        total = np.add.reduce(np.exp(z - largest[:, None]), axis=1)
-        losses = largest + np.log(total) - np.add.reduce(y * z, axis=1)
-        return np.add.reduce(losses) / len(losses)
+        largest = np.maximum.reduce(z, axis=1, keepdims=True)
+        e = np.exp(z - largest)
+        total = np.add.reduce(e, axis=1, keepdims=True)
+        losses = (largest + np.log(total))[:, 0] - np.add.reduce(y * z, axis=1)
+        e /= total
+        return np.add.reduce(losses) / len(losses), e
+
+    def gradient_from_kept(self, index: int, g: Any, kept: Any, z: Any, y: Any) -> Any:
+        return (kept - y) * _share(g, len(z)) if index == 0 else self.gradient(1, g, None, z, y)
 
     def gradient(self, index: int, g: Any, out: Any, z: Any, y: Any) -> Any:
         if index == 1:
             return z * -_share(g, z.shape[0])
-        return (_row_softmax(z) - y) * _share(g, z.shape[0])
+        return (softmax(z) - y) * _share(g, z.shape[0])
 
     def steps(self, z: Any, y: Any) -> Any:
         largest = reduce.max(z, 1, True).named("max")
@@ -228,7 +238,6 @@ def smallest(p: Any) -> float:
 
 
 _softmax, _log_softmax = lru_cache(maxsize=64)(Softmax), lru_cache(maxsize=64)(LogSoftmax)
-_row_softmax = Softmax(1)
 _one_hot = lru_cache(maxsize=1024)(OneHot)
 mean_squared_error = MeanSquaredError()
 softmax_cross_entropy = SoftmaxCrossEntropy()

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet.autodiff import no_grad
 from minnet.errors import ArgumentError, NumberError, WorkbookError, mismatch
 from minnet.ops.base import CellWriter
+from minnet.recording import no_grad
 from minnet.spreadsheet.book import NETWORK, Book, StepSheet
 from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
 from minnet.spreadsheet.overview import TRAINING, ContentsSheet, TrainingSheet

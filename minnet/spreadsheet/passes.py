@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minnet.autodiff import backpropagate, no_grad
+from minnet.autodiff import backpropagate
 from minnet.errors import ArgumentError, DtypeError, GraphError, ShapeError, mismatch
+from minnet.recording import no_grad
 from minnet.spreadsheet.labels import FUNCTION, INPUTS, RATE
 from minnet.spreadsheet.trace import FORWARD, Node, Trace
 from minnet.tensor import Array, Tensor, wrap

@@ -1,6 +1,6 @@
 """Watching a calculation: every operation of a pass becomes a node that a sheet can show.
 
-A :class:`Trace` is a tracer (:class:`minnet.autodiff.Tracer`): it notes forward operations under
+A :class:`Trace` is a tracer (:class:`minnet.recording.Tracer`): it notes forward operations under
 the layer that ran them, gradients under the tensor they belong to, and updates. Composite
 operations are replaced by their steps, and a calculation that was made before is not noted again:
 the softmax that a loss's gradient asks for is the one that the forward pass already shows.
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from minnet.autodiff import STATE, no_grad
 from minnet.ops.base import Operation
+from minnet.recording import STATE, no_grad
 from minnet.tensor import Array, Tensor, wrap
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
