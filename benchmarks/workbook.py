@@ -1,0 +1,99 @@
+"""Exporting, recalculating and reading workbooks of 100,000 and of 1,000,000 formulas.
+
+    python benchmarks/workbook.py
+
+A dense network's training step is exported without its check sheet. Every measurement runs in a
+process of its own, so that its peak memory is its own too; 35 MB of it is Python with NumPy.
+Recalculating needs IronCalc and is skipped without it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minnet
+
+#: The widths of a network with two layers, and the rows of its batch.
+NETWORKS = {"100,000": (110, 195, 10, 32), "1,000,000": (400, 655, 10, 64)}
+
+
+def export(widths: tuple[int, int, int, int], path: str) -> int:
+    inputs, hidden, classes, rows = widths
+    model = minnet.Sequential(
+        [
+            minnet.Dense(hidden, activation="relu", input_dim=inputs),
+            minnet.Dense(classes, activation="softmax"),
+        ],
+        seed=0,
+    )
+    model.compile("sgd", loss="categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, inputs)).astype(np.float32)
+    y = np.eye(classes, dtype=np.float32)[rng.integers(0, classes, rows)]
+    written = minnet.export_xlsx(model, x, y, path=path, check=False, max_formulas=2_000_000)
+    return written.formulas
+
+
+def recalculate(path: str) -> int:
+    from minnet.spreadsheet.recalculate import Recalculated
+
+    loss = Recalculated(path).value("network", 3, 6)
+    assert isinstance(loss, float)
+    return 0
+
+
+def read(path: str) -> int:
+    from minnet.spreadsheet.reader import open_book
+
+    book = open_book(path)
+    return sum(1 for title in book.sheets for _ in book.cells(title))
+
+
+def run(task: str, size: str, path: str) -> None:
+    """What a process of its own does: one task; prints cells, seconds and peak bytes."""
+    start = time.perf_counter()
+    count = export(NETWORKS[size], path) if task == "export" else globals()[task](path)
+    seconds = time.perf_counter() - start
+    unit = 1 if sys.platform == "darwin" else 1024
+    print(count, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def measure(task: str, size: str, path: str) -> tuple[int, float, float]:
+    command: list[Any] = [sys.executable, __file__, task, size, path]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    count, seconds, peak = done.stdout.split()
+    return int(count), float(seconds), float(peak)
+
+
+def main() -> None:
+    print(
+        f"minnet {minnet.__version__}, NumPy {np.__version__}, Python {platform.python_version()}\n"
+    )
+    print("| task                         |     cells |    s | peak MB | file MB |")
+    print("|------------------------------|----------:|-----:|--------:|--------:|")
+    tasks = ["export", "read"]
+    if importlib.util.find_spec("ironcalc") is not None:
+        tasks.append("recalculate")
+    with tempfile.TemporaryDirectory() as folder:
+        for size in NETWORKS:
+            path = Path(folder, "network.xlsx")
+            for task in tasks:
+                count, seconds, peak = measure(task, size, str(path))
+                title, file = f"{task}, about {size}", path.stat().st_size / 1e6
+                cells = f"{count:,}" if count else ""
+                row = f"| {title:<28} | {cells:>9} | {seconds:4.1f} | {peak / 1e6:7.0f} |"
+                print(f"{row} {file:7.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:]) if len(sys.argv) > 1 else main()
