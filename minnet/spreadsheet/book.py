@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from openpyxl import Workbook
-from openpyxl.comments import Comment
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.hyperlink import Hyperlink
@@ -78,11 +77,7 @@ class Book:
         rows = self.rows[sheet]
         rows.put(row, column, text, style=self.styles.text("link"))
         target = f"{quote_sheet(to)}!{at}"
-        rows.hyperlinks.append(Hyperlink(ref=a1(row, column), location=target, display=text))
-
-    def comment(self, sheet: str, cell: tuple[int, int], text: str) -> None:
-        note = Comment(text, "minnet", width=320, height=90)
-        self.rows[sheet].comments.append((a1(*cell), note))
+        rows.hyperlinks.append(Hyperlink(ref=a1(row, column), location=target))
 
 
 class StepSheet:

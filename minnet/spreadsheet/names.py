@@ -7,7 +7,6 @@ import itertools
 import re
 import string
 import unicodedata
-from collections.abc import Collection
 
 from minnet.errors import WorkbookError, mismatch
 
@@ -114,20 +113,6 @@ def is_legal_title(title: str) -> str | None:
     if title.lower() == "history":
         return "Excel keeps the title History for itself"
     return None
-
-
-def legal_title(text: str, taken: Collection[str] = ()) -> str:
-    """A legal title for a sheet that differs, ignoring case, from all those taken."""
-    used = {title.lower() for title in taken}
-    base = _FORBIDDEN_IN_TITLE.sub("_", text).strip(" '") or "sheet"
-    for number in itertools.count(1):
-        ending = f" ({number})" if number > 1 else ""
-        title = _cut(base, MAX_TITLE - len(ending)).rstrip(" '") + ending
-        if is_legal_title(title) is not None:
-            title = _cut(title, MAX_TITLE - 1) + "_"
-        if title.lower() not in used:
-            return title
-    raise AssertionError("unreachable: the count never ends")
 
 
 def quote_sheet(title: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,14 @@ from minnet.errors import WorkbookError
 from minnet.spreadsheet.names import a1, column_letters
 
 LONGEST_FORMULA = 8192
+LONGEST_TEXT = 32_767 // 2  # Excel counts UTF-16 units, of which a character takes up to two
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 SMALLEST = 2.2250738585072014e-308  # below it float64 is denormal; spreadsheets round that to 0
+
+
+def clean_text(text: str) -> str:
+    """A text as a cell can hold it: without what XML cannot say, cut to Excel's limit."""
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)[:LONGEST_TEXT]
 
 
 class Cell(NamedTuple):
@@ -47,7 +55,6 @@ class Rows:
         self.heights: dict[int, float] = {}  # in points, where not the default
         self.formulas = 0
         self.hyperlinks: list[Any] = []
-        self.comments: list[Any] = []
 
     def put(
         self,
@@ -90,9 +97,10 @@ def cell_xml(row: int, cell: Cell) -> str:
     if isinstance(value, bool):
         return f'{head} t="b">{written}<v>{int(value)}</v></c>'
     if isinstance(value, str):
+        text = escape(clean_text(value))
         if written:
-            return f'{head} t="str">{written}<v>{escape(value)}</v></c>'
-        return f'{head} t="inlineStr"><is><t xml:space="preserve">{escape(value)}</t></is></c>'
+            return f'{head} t="str">{written}<v>{text}</v></c>'
+        return f'{head} t="inlineStr"><is><t xml:space="preserve">{text}</t></is></c>'
     if value is None:
         return f"{head}>{written}</c>" if written else f"{head}/>"
     return f"{head}>{written}<v>{value!r}</v></c>"
@@ -122,9 +130,8 @@ class _CachedWriter(ExcelWriter):  # type: ignore[misc]
         ws._drawing.charts = ws._charts
         ws._drawing.images = ws._images
         writer = WorksheetWriter(ws)
-        # The writer's constructor empties these two, so they are filled in only now.
+        # The writer's constructor empties these, so they are filled in only now.
         ws._hyperlinks = list(rows.hyperlinks)
-        ws._comments = list(rows.comments)
         writer.write()
         writer.close()
         with open(writer.out, "rb") as file:

@@ -135,6 +135,18 @@ def test_text_that_looks_like_a_formula_stays_text(tmp_path: Path) -> None:
     assert verify_xlsx(path).ok
 
 
+def test_text_that_xml_cannot_say(tmp_path: Path) -> None:
+    model = Sequential(
+        [Dense(2, input_dim=1, name="a\x00b\ud800<&>\uffff")], name="\x1b[31m", seed=0
+    )
+    model.compile("sgd", "mse")
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, [[1.0]], [[0.0, 1.0]], path, steps=2, title="x" * 50_000)
+    assert lint_xlsx(path) == []
+    assert verify_xlsx(path).ok
+    assert read_xlsx(path, model).changed == []
+
+
 def test_a_function_of_tensors(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
 

@@ -12,7 +12,6 @@ from minnet.spreadsheet.names import (
     is_legal_name,
     is_legal_title,
     legal_name,
-    legal_title,
     parse_a1,
     quote_sheet,
 )
@@ -112,24 +111,6 @@ def test_legal_name_makes_a_legal_name_of_anything(text: str) -> None:
 )
 def test_illegal_titles_have_a_reason(title: str) -> None:
     assert is_legal_title(title)
-
-
-def test_legal_title_is_cut_and_unique() -> None:
-    taken: list[str] = []
-    for _ in range(12):
-        taken.append(legal_title("a very long title of a layer / kernel", taken))
-    assert len({title.lower() for title in taken}) == 12
-    assert taken[0] == "a very long title of a layer _"
-    assert taken[1] == "a very long title of a laye (2)"
-
-
-@given(st.text(max_size=40), st.lists(st.text(max_size=5), max_size=3))
-def test_legal_title_makes_a_legal_title_of_anything(text: str, taken: list[str]) -> None:
-    for _ in range(3):
-        title = legal_title(text, taken)
-        assert is_legal_title(title) is None
-        assert title.lower() not in [other.lower() for other in taken]
-        taken.append(title)
 
 
 @pytest.mark.parametrize(
