@@ -18,13 +18,13 @@ from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.labels import LOSS, RATE
 from minnet.spreadsheet.layout import FIRST_BAND_ROW
 from minnet.spreadsheet.names import a1, quote_sheet
+from minnet.spreadsheet.operands import Cells
 from minnet.spreadsheet.page import Page, PageRows
 from minnet.spreadsheet.passes import Pass
 from minnet.spreadsheet.plan import Block, Plan
 from minnet.spreadsheet.style import Styles
 from minnet.spreadsheet.trace import Node
 from minnet.spreadsheet.xlsx import Rows
-from minnet.tensor import Array
 
 NETWORK, CONTENTS = "network", "contents"
 HOW_TO_READ = (
@@ -32,7 +32,7 @@ HOW_TO_READ = (
     "Black numbers are formulas: click one to see how it is made."
 )
 RATE_CELL, RESULT_CELL, ACCURACY_CELL = (3, 3), (3, 6), (3, 9)
-MOST_ROWS_FOR_ACCURACY = 60  # its formula has a term for each row
+MOST_TERMS_OF_ACCURACY = 60  # its formula has one for each prediction
 
 
 class Book:
@@ -179,29 +179,32 @@ class StepSheet:
                 self.book.name(name, self.title, self.page.area(block), local=not self.is_first)
 
     def _measure_accuracy(self) -> tuple[float, str] | None:
-        """The share of rows whose largest probability is the target's; value and formula."""
+        """The share of right predictions, as the metric ``accuracy`` has it, and its formula."""
         target, found = self.step.target, self._probabilities()
-        if target is None or found is None or len(found.value) > MOST_ROWS_FOR_ACCURACY:
+        if target is None or found is None:
             return None
-        cells, wanted = self.formulas.cells_of(self.block(found)), self.block(target)
-        truth = self.formulas.cells_of(wanted)
-        width = found.shape[1]
-        right, terms = 0, []
-        for i, row in enumerate(found.value):
-            probabilities = cells.area(_row(i, width))
-            best = f"MATCH(MAX({probabilities}),{probabilities},0)"
-            if width == 1:
-                right += bool((row[0] >= 0.5) == (target.value.reshape(-1)[i] >= 0.5))
-                yes = f"{truth.cell(i)}>=0.5"
-                terms.append(f"IF({cells.cell(i)}>=0.5,IF({yes},1,0),IF({yes},0,1))")
-            elif target.value.ndim == 1:
-                right += int(row.argmax()) == int(target.value[i])
-                terms.append(f"IF({best}={truth.cell(i)}+1,1,0)")
-            else:
-                right += int(row.argmax()) == int(target.value[i].argmax())
-                labels = truth.area(_row(i, width))
-                terms.append(f"IF({best}=MATCH(MAX({labels}),{labels},0),1,0)")
-        return right / len(found.value), f"({'+'.join(terms)})/{len(found.value)}"
+        cells, truth = (self.formulas.cells_of(self.block(n)) for n in (found, target))
+        if found.name == "sigmoid":  # each output by itself
+            count = found.value.size
+            right = ((found.value >= 0.5) == (target.value.reshape(found.shape) >= 0.5)).tolist()
+            terms = []
+            for k in range(count):
+                yes = f"{truth.cell(k)}>=0.5"
+                terms.append(f"IF({cells.cell(k)}>=0.5,IF({yes},1,0),IF({yes},0,1))")
+        else:
+            count, width = found.shape
+            targets = target.value.reshape(count, -1)
+            labels = targets.argmax(1) if targets.shape[1] > 1 else targets[:, 0]
+            right = (found.value.argmax(1) == labels).tolist()
+            terms = []
+            for i in range(count):
+                best = _place_of_largest(cells, i, width)
+                one_hot = targets.shape[1] > 1
+                wanted = _place_of_largest(truth, i, width) if one_hot else f"{truth.cell(i)}+1"
+                terms.append(f"IF({best}={wanted},1,0)")
+        if count > MOST_TERMS_OF_ACCURACY:
+            return None
+        return float(np.mean(right)), f"({'+'.join(terms)})/{count}"
 
     def _probabilities(self) -> Node | None:
         """The prediction of a classifier: the loss's softmax or sigmoid."""
@@ -212,5 +215,6 @@ class StepSheet:
         return None
 
 
-def _row(index: int, width: int) -> Array:
-    return np.arange(index * width, (index + 1) * width)
+def _place_of_largest(cells: Cells, row: int, width: int) -> str:
+    area = cells.area(np.arange(row * width, (row + 1) * width))
+    return f"MATCH(MAX({area}),{area},0)"
