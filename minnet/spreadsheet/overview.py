@@ -56,7 +56,7 @@ class ContentsSheet:
         for text in _GUIDE:
             put(row, 1, text, style=style("wrapped"))
             self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
-            self.rows.heights[row] = 15 if len(text) < 150 else 29
+            self.rows.heights[row] = 15 if len(text) < 165 else 29
             row += 1
         row += 1
         row = self._layers(row, steps[0]) + 1

@@ -136,7 +136,7 @@ class _CachedWriter(ExcelWriter):  # type: ignore[misc]
         writer.close()
         with open(writer.out, "rb") as file:
             head, tail = self._split(file.read())
-        with self._archive.open(ws.path[1:], "w", force_zip64=True) as out:
+        with self._archive.open(ws.path[1:], "w") as out:
             out.write(head)
             for chunk in _sheet_data(rows):
                 out.write(chunk)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,18 @@ def test_cached_values_are_read_by_others(tmp_path: Path) -> None:
     )
     frame = pandas.read_excel(path, sheet_name="network", header=None)
     assert frame.iloc[2, 5] == pytest.approx(loss)
+
+
+def test_the_zip_is_a_plain_one(tmp_path: Path) -> None:
+    """No zip64 fields: some readers (SheetJS is one) refuse local headers that have them."""
+    model, x, y = classifier()
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, x, y, path)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            sizes = struct.unpack_from("<II", data, part.header_offset + 18)
+            assert sizes == (part.compress_size, part.file_size), part.filename
 
 
 def test_float32_difference_is_stated(tmp_path: Path) -> None:
