@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minnet.errors import ShapeError, mismatch
+from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.ops import reduce
 from minnet.ops.base import Composite, Pointwise, normal_axes
 from minnet.ops.pointwise import absolute, exp, log, maximum, relu, sigmoid
@@ -61,6 +61,12 @@ class _Loss(Composite):
 
     #: True where rows are classes: the arrays must have two axes.
     by_rows: ClassVar[bool] = False
+
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        """The loss; where rows are classes, ``target`` may be integer labels (rows,) too."""
+        if self.by_rows and target.dtype.kind in "iu" and target.ndim == 1 == prediction.ndim - 1:
+            target = one_hot(target, prediction.shape[1], prediction.dtype)
+        return super().__call__(prediction, target)
 
     def check(self, prediction: Any, target: Any) -> None:
         shape = prediction.shape
@@ -217,7 +223,17 @@ class OneHot(Pointwise):
     one_dtype = False
 
     def value(self, labels: Any) -> Any:
-        return (np.asarray(labels)[:, None] == np.arange(self.classes)).astype(self.dtype)
+        labels = np.asarray(labels)
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            received = f"{labels.dtype} of shape {labels.shape}"
+            raise ShapeError(mismatch("operation 'one_hot'", "integer labels (n,)", received))
+        rows = labels[:, None] == np.arange(self.classes)
+        if np.count_nonzero(rows) != len(labels):
+            wrong = labels[~rows.any(axis=1)][0]
+            raise ArgumentError(
+                mismatch("operation 'one_hot'", f"labels from 0 to {self.classes - 1}", str(wrong))
+            )
+        return rows.astype(self.dtype)
 
     def formula(self, label: str) -> str:
         return f"1 at {label}, else 0"

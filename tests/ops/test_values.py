@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ops_cases import CASES
 
 from minnet import ops
+from minnet.errors import ArgumentError, ShapeError
 from minnet.ops import OPERATIONS
 from minnet.tensor import Tensor
 
@@ -69,5 +70,21 @@ def test_one_hot_has_the_dtype_asked_for(dtype: Any, classes: int) -> None:
     assert ops.one_hot(Tensor(np.array([0])), classes, dtype).dtype == dtype
 
 
-def test_one_hot_of_a_label_that_does_not_exist_is_zeros() -> None:
-    assert ops.one_hot(np.array([5, -1]), 3).tolist() == [[0, 0, 0], [0, 0, 0]]
+@pytest.mark.parametrize("loss", [ops.softmax_cross_entropy, ops.categorical_cross_entropy])
+def test_labels_may_be_integers(loss: Any) -> None:
+    p = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
+    labels = np.array([1, 0])
+    expected = loss(Tensor(p), np.eye(3)[labels]).item()
+    assert loss(Tensor(p), labels).item() == expected
+    assert loss(Tensor(p), Tensor(labels)).item() == expected
+    with pytest.raises(ArgumentError, match="labels from 0 to 2, received 3"):
+        loss(Tensor(p), np.array([1, 3]))
+    with pytest.raises(ArgumentError, match="received -1"):
+        loss(Tensor(p), np.array([-1, 0]))
+    with pytest.raises(ShapeError, match="targets"):
+        loss(Tensor(p), np.array([1.0, 0.0]))
+
+
+def test_one_hot_takes_integers_only() -> None:
+    with pytest.raises(ShapeError, match="integer labels"):
+        ops.one_hot(np.array([0.5]), 2)
