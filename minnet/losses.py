@@ -18,7 +18,6 @@ from minnet.ops.loss import (
     binary_cross_entropy,
     categorical_cross_entropy,
     mean_squared_error,
-    one_hot,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
@@ -159,10 +158,10 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     description = "categorical cross-entropy of integer labels"
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return super().__call__(prediction, _one_hot(target, prediction))
+        return categorical_cross_entropy(_rows(prediction), _labels(target))  # type: ignore[no-any-return]
 
     def from_logits(self, logits: Tensor, target: Tensor) -> Tensor:
-        return super().from_logits(logits, _one_hot(target, logits))
+        return softmax_cross_entropy(_rows(logits), _labels(target))  # type: ignore[no-any-return]
 
     def prepare_target(self, y: Array, output_shape: Shape, dtype: npt.DTypeLike) -> Array:
         """Labels as int64 of shape (rows, *output_shape[:-1]); whole floats are taken as labels."""
@@ -256,9 +255,9 @@ def _rows(x: Tensor) -> Tensor:
     return x if x.ndim == 2 else reshape(x, (-1, x.shape[-1]))
 
 
-def _one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    flat = labels if labels.ndim == 1 else reshape(labels, (-1,))
-    return one_hot(flat, like.shape[-1], like.dtype)  # type: ignore[no-any-return]
+def _labels(labels: Tensor) -> Tensor:
+    """Labels of any shape as (rows,)."""
+    return labels if labels.ndim == 1 else reshape(labels, (-1,))
 
 
 def _require_classes(name: str, output_shape: Shape) -> None:

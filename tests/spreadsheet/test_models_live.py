@@ -116,3 +116,14 @@ def test_accuracy_is_the_metric(name: str, tmp_path: Path) -> None:
     shown = open_book(path).cells("network")[3, 9]
     assert shown.formula is not None
     assert shown.value == pytest.approx(model.evaluate(x, y)[1])
+
+
+def test_accuracy_of_a_model_that_is_always_right(tmp_path: Path) -> None:
+    model = Sequential([Dense(3, "softmax", input_dim=2)], seed=0)
+    model.compile("sgd", SPARSE)
+    x = normal(6, 2)
+    path = tmp_path / "book.xlsx"
+    model.export_xlsx(x, model.predict_classes(x), path, check=False)
+    shown = open_book(path).cells("network")[3, 9]
+    assert shown.value == 1
+    assert verify_xlsx(path).ok
