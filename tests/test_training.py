@@ -299,3 +299,13 @@ def test_ctrl_c_leaves_a_usable_model_and_its_history(monkeypatch: pytest.Monkey
     assert len(model.history.history["loss"]) == 2
     assert model.predict(X).shape == (20, 4)
     assert model.fit(X, Y, verbose=0).epoch == [0]
+
+
+def test_large_gradients_that_are_finite_each_are_used() -> None:
+    """Their squared lengths overflow only when added up, which is nobody's fault."""
+    model = Sequential([Dense(1, input_dim=1)], dtype=np.float64, seed=0)
+    model.compile(SGD(lr=1e-154), loss=lambda p, y: (p * 1.2e154).sum())
+    before = model.get_weights()
+    model.train_on_batch([[1.0]], [[0.0]])
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a - 1.2)
