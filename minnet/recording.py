@@ -21,7 +21,7 @@ from minnet.tensor import Tensor, wrap
 class Tracer(Protocol):
     """What wants to see every operation as it happens (the workbook export does)."""
 
-    def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> Tensor: ...
+    def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> None: ...
 
     def expand(self, op: Any, inputs: tuple[Any, ...]) -> Tensor: ...
 
@@ -93,7 +93,7 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
             value = op.value(*arrays)
         out = wrap(value if type(value) is np.ndarray else np.asarray(value))
         if tracer is not None:
-            out = tracer.record(op, inputs, out)
+            tracer.record(op, inputs, out)
     if needs_grad:
         if out.op is None:
             _remember(out, op, inputs, arrays, kept)

@@ -11,6 +11,7 @@ writing one class; the table :data:`OPERATIONS` finds it, and the test suite wal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
@@ -139,12 +140,11 @@ class View(Operation):
 
     def sources(self, *shapes: tuple[int, ...]) -> Array:
         """For each output element, its position among the elements of all inputs in a row."""
-        positions, start = [], 0
+        parts, start = [], 0
         for shape in shapes:
-            size = int(np.prod(shape, dtype=np.int64))
-            positions.append(np.arange(start, start + size).reshape(shape))
-            start += size
-        return np.asarray(self.value(*positions))
+            parts.append(positions(shape, start))
+            start += math.prod(shape)
+        return np.asarray(self.value(*parts))
 
     def words(self, *names: str) -> str:
         return names[0]
@@ -158,6 +158,12 @@ class Composite(Operation):
     def steps(self, *inputs: Any) -> Any:
         """The same value in plain operations. A step that is ``named`` gets a block of its own."""
         raise NotImplementedError(f"{type(self).__name__}.steps")
+
+
+def positions(shape: tuple[int, ...], start: int = 0) -> Array:
+    """Each element's position in C order, counted from ``start``, in the shape itself."""
+    size = math.prod(shape)
+    return np.arange(start, start + size).reshape(shape)
 
 
 def normal_axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import ShapeError, mismatch
-from minnet.ops.base import ADDITION, MULTIPLICATION, CellWriter, Operand, Operation
+from minnet.ops.base import ADDITION, MULTIPLICATION, CellWriter, Operand, Operation, positions
 from minnet.ops.reduce import Sum
 from minnet.ops.shape import Transpose, transpose
 from minnet.tensor import Array
@@ -51,9 +51,7 @@ def contraction_lines(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Array, Ar
 
     ``(…, n, k)`` and ``(…, k, m)`` give ``(…, n, k)`` and ``(…, m, k)``.
     """
-    rows = np.arange(int(np.prod(a, dtype=np.int64))).reshape(a)
-    columns = np.arange(int(np.prod(b, dtype=np.int64))).reshape(b)
-    return rows, columns.swapaxes(-1, -2)
+    return positions(a), positions(b).swapaxes(-1, -2)
 
 
 class MatMul(_Product):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import ShapeError, mismatch
-from minnet.ops.base import CellWriter, Operand, Operation, normal_axes
+from minnet.ops.base import CellWriter, Operand, Operation, normal_axes, positions
 from minnet.ops.pointwise import where
 from minnet.ops.shape import broadcast_to, reshape
 from minnet.tensor import Array
@@ -57,12 +57,11 @@ def kept_shape(shape: tuple[int, ...], axis: Axes) -> tuple[int, ...]:
 def groups_of(shape: tuple[int, ...], axis: Axes) -> Array:
     """Positions of the elements: one row for each group that is reduced to one number."""
     axes = normal_axes(axis, len(shape), "reduction")
-    positions = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
     kept = [i for i in range(len(shape)) if i not in axes]
     groups = 1
     for i in kept:
         groups *= shape[i]
-    return positions.transpose(*kept, *axes).reshape(groups, -1)
+    return positions(shape).transpose(*kept, *axes).reshape(groups, -1)
 
 
 class Sum(_Reduction):

@@ -11,7 +11,7 @@ import numpy as np
 
 from minnet.autodiff import sum_to_shape
 from minnet.errors import ArgumentError, ShapeError, mismatch
-from minnet.ops.base import CellWriter, Operand, Operation, View, normal_axes
+from minnet.ops.base import CellWriter, Operand, Operation, View, normal_axes, positions
 from minnet.tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -114,8 +114,7 @@ class Scatter(Operation):
         return total.astype(g.dtype).reshape(self.shape)
 
     def _places(self) -> Any:
-        size = int(np.prod(self.shape, dtype=np.int64))
-        return np.asarray(np.arange(size).reshape(self.shape)[self.key])
+        return np.asarray(positions(self.shape)[self.key])
 
     def gradient(self, index: int, g: Any, out: Any, x: Any) -> Any:
         return getitem(g, self.key)

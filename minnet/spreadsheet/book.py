@@ -41,6 +41,7 @@ class Book:
     def __init__(self) -> None:
         self.workbook = Workbook()
         self.rows: dict[str, Rows] = {}
+        self._names: set[tuple[str | None, str]] = set()  # by scope, in lower case
         self._first: Worksheet | None = self.workbook.worksheets[0]
         self.styles = Styles(self.workbook)
 
@@ -61,14 +62,15 @@ class Book:
 
     def name(self, name: str, sheet: str, cells: str, local: bool = False) -> None:
         """A defined name for absolute cells, of the whole workbook or of its sheet alone."""
-        scope = self.workbook[sheet] if local else self.workbook
-        taken = {known.lower() for known in scope.defined_names}
-        if name.lower() in taken:
+        key = sheet if local else None, name.lower()
+        if key in self._names:
             raise WorkbookError(
                 f"Two tensors would both be named {name!r} in the workbook. Give one of the layers "
                 "or tensors another name."
             )
         text = f"{quote_sheet(sheet)}!{cells}"
+        self._names.add(key)
+        scope = self.workbook[sheet] if local else self.workbook
         scope.defined_names[name] = DefinedName(name, attr_text=text)
 
     def link(self, sheet: str, cell: tuple[int, int], text: str, to: str, at: str = "A1") -> None:
@@ -183,27 +185,26 @@ class StepSheet:
         target, found = self.step.target, self._probabilities()
         if target is None or found is None:
             return None
-        cells, truth = (self.formulas.cells_of(self.block(n)) for n in (found, target))
-        if found.name == "sigmoid":  # each output by itself
-            count = found.value.size
-            right = ((found.value >= 0.5) == (target.value.reshape(found.shape) >= 0.5)).tolist()
-            terms = []
-            for k in range(count):
-                yes = f"{truth.cell(k)}>=0.5"
-                terms.append(f"IF({cells.cell(k)}>=0.5,IF({yes},1,0),IF({yes},0,1))")
-        else:
-            count, width = found.shape
-            targets = target.value.reshape(count, -1)
-            labels = targets.argmax(1) if targets.shape[1] > 1 else targets[:, 0]
-            right = (found.value.argmax(1) == labels).tolist()
-            terms = []
-            for i in range(count):
-                best = _place_of_largest(cells, i, width)
-                one_hot = targets.shape[1] > 1
-                wanted = _place_of_largest(truth, i, width) if one_hot else f"{truth.cell(i)}+1"
-                terms.append(f"IF({best}={wanted},1,0)")
+        by_output = found.name == "sigmoid"
+        count = found.value.size if by_output else len(found.value)
         if count > MOST_TERMS_OF_ACCURACY:
             return None
+        cells, truth = (self.formulas.cells_of(self.block(n)) for n in (found, target))
+        if by_output:
+            right = (found.value >= 0.5) == (target.value.reshape(found.shape) >= 0.5)
+            terms = [_same_answer(cells.cell(k), truth.cell(k)) for k in range(count)]
+        else:
+            targets = target.value.reshape(count, -1)
+            one_hot = targets.shape[1] > 1
+            right = found.value.argmax(1) == (targets.argmax(1) if one_hot else targets[:, 0])
+            width = found.shape[1]
+            wanted = [
+                _place_of_largest(truth, i, width) if one_hot else f"{truth.cell(i)}+1"
+                for i in range(count)
+            ]
+            terms = [
+                f"IF({_place_of_largest(cells, i, width)}={w},1,0)" for i, w in enumerate(wanted)
+            ]
         return float(np.mean(right)), f"({'+'.join(terms)})/{count}"
 
     def _probabilities(self) -> Node | None:
@@ -213,6 +214,11 @@ class StepSheet:
             if in_loss and node.name in ("softmax", "sigmoid"):
                 return node
         return None
+
+
+def _same_answer(prediction: str, truth: str) -> str:
+    # Not (p>=0.5)=(y>=0.5): not every program compares truth values.
+    return f"IF({prediction}>=0.5,IF({truth}>=0.5,1,0),IF({truth}>=0.5,0,1))"
 
 
 def _place_of_largest(cells: Cells, row: int, width: int) -> str:

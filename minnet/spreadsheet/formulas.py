@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from minnet.errors import WorkbookError
-from minnet.ops.base import CellWriter, Operation, View
+from minnet.ops.base import CellWriter, Operation, View, positions
 from minnet.spreadsheet.operands import Cells, Inline, Joined, Scalar
 from minnet.spreadsheet.plan import Block, Plan, is_scalar_leaf
 from minnet.spreadsheet.trace import Node
-from minnet.tensor import Array
 
 AnyOperand = Cells | Inline | Joined | Scalar
 
@@ -77,13 +74,9 @@ class Formulas:
             operands = [self._operand(x, node, i) for i, x in enumerate(node.inputs)]
             return self._seen_through(node, node.op, operands)
         write = self._writer(node, node.op)
-        return Inline(write, node.shape, node.op.binding, _positions(node.shape))
+        return Inline(write, node.shape, node.op.binding, positions(node.shape))
 
     @staticmethod
     def _seen_through(node: Node, op: View, operands: list[AnyOperand]) -> Joined:
         operands = [o.broadcast(o.shape) for o in operands]
         return Joined(operands, op.sources(*(o.shape for o in operands)).reshape(node.shape))
-
-
-def _positions(shape: tuple[int, ...]) -> Array:
-    return np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)

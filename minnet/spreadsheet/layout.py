@@ -13,9 +13,9 @@ from minnet.errors import WorkbookError
 from minnet.spreadsheet.labels import Labels
 from minnet.spreadsheet.names import MAX_COLUMNS, MAX_ROWS
 from minnet.spreadsheet.plan import COLUMN, TRANSPOSED, Block, Plan
-from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
+from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node, Scope
 
-BANDS = (FORWARD, "backward", UPDATE)
+BANDS = (FORWARD, BACKWARD, UPDATE)
 TITLE_ROWS = 2  # a block's name and its formula in words
 FIRST_BAND_ROW = 4  # above it: title, how to read, learning rate and loss
 NAME_CHARACTERS, WORDS_CHARACTERS = 7.0, 10.0  # that fit above one column, by size of type

@@ -14,13 +14,13 @@ from minnet.spreadsheet.layout import Layout
 from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.plan import Block, Plan
 from minnet.spreadsheet.style import Styles, colour_scale, number_format
-from minnet.spreadsheet.trace import FORWARD, UPDATE
+from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE
 from minnet.spreadsheet.xlsx import Cell, Rows
 
 COLUMN_WIDTH = 6.9
 BAND_TITLES = {
     FORWARD: "FORWARD  →   each block is computed from the blocks to its left",
-    "backward": "BACKWARD  ←   d = how much the result changes with each number above; same "
+    BACKWARD: "BACKWARD  ←   d = how much the result changes with each number above; same "
     "columns, computed from the blocks to its right",
     UPDATE: "UPDATE   new weight = weight − learning rate × gradient",
 }
@@ -77,13 +77,12 @@ class Page:
         styles: Styles,
         plan: Plan,
         first_row: int,
-        labels: Labels | None = None,
     ):
         self.sheet = sheet
         self.rows = rows
         self.styles = styles
         self.plan = plan
-        self.labels = labels or Labels(plan)
+        self.labels = Labels(plan)
         self.layout = Layout(plan, self.labels, first_row)
 
     def write(self, formulas: Formulas, band_titles: dict[str, str] | None = None) -> None:
@@ -126,7 +125,7 @@ class Page:
             return "helper"
         if block.band == UPDATE:
             return "new" if node.name is not None else "helper"
-        if block.band == "backward":
+        if block.band == BACKWARD:
             return "gradient" if block.slot.gradient is node else "helper"
         return "loss" if node.value.ndim == 0 else "result"
 

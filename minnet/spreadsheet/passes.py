@@ -38,13 +38,8 @@ class Pass:
 def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
     """Forward, loss, backward and update of a compiled float64 model on one batch."""
     trace = Trace()
-    inputs = [_leaf(trace, x, "input", "x"), _leaf(trace, y, "target", "target")]
     with trace.watching():
-        _announce(trace, model)
-        with trace.scope(INPUTS):
-            trace.node_of(inputs[0])
-        loss, _ = model.loss_of(inputs[0], inputs[1])
-        loss.named("loss")
+        inputs, loss = _run(trace, model, x, y)
         trained = model.trainable_parameters()
         wanted = [t for t in (inputs[0], *trained) if t.requires_grad]
         gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
@@ -66,13 +61,8 @@ def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
 def trace_loss(model: Any, x: Array, y: Array) -> Pass:
     """The forward pass and the loss alone."""
     trace = Trace()
-    inputs = [_leaf(trace, x, "input", "x"), _leaf(trace, y, "target", "target")]
     with trace.watching(), no_grad():
-        _announce(trace, model)
-        with trace.scope(INPUTS):
-            trace.node_of(inputs[0])
-        loss, _ = model.loss_of(inputs[0], inputs[1])
-        loss.named("loss")
+        inputs, loss = _run(trace, model, x, y)
     step = Pass(trace, trace.node_of(loss))
     _finish(step, inputs, model)
     return step
@@ -132,9 +122,15 @@ def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:
     return tensor
 
 
-def _announce(trace: Trace, model: Any) -> None:
+def _run(trace: Trace, model: Any, x: Array, y: Array) -> tuple[list[Tensor], Tensor]:
+    """The watched forward pass of a model: its inputs and its loss."""
+    inputs = [_leaf(trace, x, "input", "x"), _leaf(trace, y, "target", "target")]
     for parameter in model.parameters():
         trace.announce(parameter, "parameter")
+    with trace.scope(INPUTS):
+        trace.node_of(inputs[0])
+    loss, _ = model.loss_of(*inputs)
+    return inputs, loss.named("loss")
 
 
 def _finish(step: Pass, inputs: list[Tensor], model: Any) -> None:

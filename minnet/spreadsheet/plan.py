@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minnet.errors import WorkbookError
-from minnet.ops.base import Pointwise, View
+from minnet.ops.base import Pointwise, View, positions
 from minnet.ops.matmul import contraction_lines
 from minnet.ops.shape import stop_gradient
 from minnet.spreadsheet.operands import ROW
-from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope, Trace
+from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node, Scope, Trace
 from minnet.tensor import Array
 
 NORMAL, TRANSPOSED, COLUMN = "normal", "transposed", "column"
@@ -69,17 +69,33 @@ def arrange(shape: tuple[int, ...], lies: str = NORMAL) -> Array:
     A vector is a row, a stack of matrices is one below the other; ``transposed`` swaps the last two
     axes and ``column`` stands a vector up.
     """
-    positions = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape or (1,))
+    order = positions(shape or (1,))
     if lies == TRANSPOSED:
-        positions = positions.swapaxes(-1, -2)
+        order = order.swapaxes(-1, -2)
     if lies == COLUMN:
-        return positions.reshape(-1, 1)
-    return positions.reshape(-1, positions.shape[-1])
+        return order.reshape(-1, 1)
+    return order.reshape(-1, order.shape[-1])
+
+
+def parameter_orientations(ndim: int) -> tuple[str, ...]:
+    """How a parameter may lie: one row per neuron, whoever uses it.
+
+    Reading back has only the area's shape to go by, and a square matrix has the same either way.
+    """
+    return {1: (COLUMN, NORMAL), 2: (TRANSPOSED,)}.get(ndim, (NORMAL,))
 
 
 def is_scalar_leaf(node: Node) -> bool:
     """A constant, or the learning rate: written into formulas, not given a block."""
     return node.op is None and node.value.ndim == 0 and node.kind in ("constant", "rate")
+
+
+def single_view(node: Node) -> Node | None:
+    """What a node shows under another arrangement, if that is all it does."""
+    if isinstance(node.op, View) and len(node.inputs) == 1:
+        (source,) = node.inputs
+        return source if isinstance(source, Node) else None
+    return None
 
 
 class Plan:
@@ -114,7 +130,7 @@ class Plan:
         if not self._forward_only:
             for node in reversed(list(slots)):
                 if node.gradient is not None:
-                    slots.setdefault(node.gradient, (node, "backward"))
+                    slots.setdefault(node.gradient, (node, BACKWARD))
             for node in self._nodes:
                 if node.phase == UPDATE and node.op and node.owner and node.name:
                     slots[node] = (node.owner, UPDATE)
@@ -133,9 +149,8 @@ class Plan:
     def _find_orientations(self) -> dict[Node, str]:
         lies: dict[Node, str] = {}
         for node in self._nodes:
-            # Always, whoever uses it: reading back has only the area's shape to go by.
-            if node.kind == "parameter" and node.value.ndim == 2:
-                lies[node] = TRANSPOSED
+            if node.kind == "parameter":
+                lies[node] = parameter_orientations(node.value.ndim)[-1]
             for i, x in enumerate(node.inputs):
                 upright = node.op is not None and i in node.op.stands
                 if upright and isinstance(x, Node) and x.kind == "parameter":
@@ -164,10 +179,10 @@ class Plan:
         for node in reversed(self._nodes):
             if node not in self._needed:
                 continue
-            view = isinstance(node.op, View) and len(node.inputs) == 1
             scalar = is_scalar_leaf(node)
             shown = node in self._slots or (node.op is None and not scalar)
-            if shown or (not view and not scalar and self._deserves_block(node)):
+            own = single_view(node) is None and not scalar
+            if shown or (own and self._deserves_block(node)):
                 self._add_block(node)
             self._count_uses(node)
         self.blocks = {n: self.blocks[n] for n in self._nodes if n in self.blocks}
@@ -176,7 +191,7 @@ class Plan:
         return node in self._as_range or self._uses[node] > 1
 
     def _count_uses(self, node: Node) -> None:
-        passes_on = node not in self.blocks and isinstance(node.op, View) and len(node.inputs) == 1
+        passes_on = node not in self.blocks and single_view(node) is not None
         for i, x in enumerate(node.inputs):
             if not isinstance(x, Node):
                 continue
@@ -206,7 +221,7 @@ class Plan:
             parts = [sizes[x] if isinstance(x, Node) else (4, 0) for x in node.inputs]
             own = 22 if node.op is not None and node.op.reads_ranges else 4
             length, depth = own + sum(p[0] for p in parts), 1 + max([p[1] for p in parts] + [0])
-            if isinstance(node.op, View) and len(node.inputs) == 1:
+            if single_view(node) is not None:
                 length, depth = parts[0]
             if node in self.blocks or node.op is None:
                 length, depth = 5, 0
@@ -222,13 +237,12 @@ class Plan:
         """The block in which a node's elements stand and their addresses within it."""
         if node in self.blocks:
             return self.blocks[node], self.blocks[node].local_addresses()
-        if isinstance(node.op, View) and len(node.inputs) == 1:
-            (source,) = node.inputs
-            found = self.place(source) if isinstance(source, Node) else None
-            if found is not None and isinstance(source, Node):
-                block, addresses = found
-                return block, addresses.reshape(-1)[node.op.sources(source.shape)]
-        return None
+        source = single_view(node)
+        found = None if source is None else self.place(source)
+        if found is None or source is None or not isinstance(node.op, View):
+            return None
+        block, addresses = found
+        return block, addresses.reshape(-1)[node.op.sources(source.shape)]
 
     def _align(self, node: Node) -> None:
         """See to it that ranges which are multiplied run in one direction."""
@@ -258,7 +272,7 @@ class Plan:
         """A live copy of a tensor that lies differently, in the columns of the original."""
         found = self.place(node)
         home = found[0] if found else self.blocks[user]
-        for (_, _), helper in self.helpers.items():
+        for helper in self.helpers.values():
             same = helper.inputs[0] is node and self.blocks[helper].band == user.phase
             if same and self.blocks[helper].lies == lies:
                 self.helpers[user, operand] = helper
@@ -280,8 +294,8 @@ class Plan:
                 continue
             if gradient not in self.blocks:
                 raise WorkbookError(f"the gradient of {node.name!r} has no cells to refer to")
-            echo = Node(stop_gradient, (gradient,), gradient.value, node.scope, "backward")
-            self._slots[echo] = (node, "backward")
+            echo = Node(stop_gradient, (gradient,), gradient.value, node.scope, BACKWARD)
+            self._slots[echo] = (node, BACKWARD)
             self._lies[echo] = self._lies.get(node, NORMAL)
             node.gradient = echo
             self._add_block(echo)

@@ -14,7 +14,7 @@ import numpy as np
 from minnet.errors import WorkbookError, mismatch
 from minnet.spreadsheet.labels import RATE
 from minnet.spreadsheet.names import legal_name
-from minnet.spreadsheet.plan import COLUMN, NORMAL, TRANSPOSED, arrange
+from minnet.spreadsheet.plan import arrange, parameter_orientations
 from minnet.spreadsheet.reader import Area, Book, open_book
 from minnet.tensor import Array
 
@@ -104,8 +104,7 @@ def _weight(book: Book, parameter: Any) -> Array:
 
 def _orientation(area: Area, shape: tuple[int, ...]) -> str | None:
     """How a parameter of this shape lies in the area; None where it cannot."""
-    wishes = {1: (COLUMN, NORMAL), 2: (TRANSPOSED,)}.get(len(shape), (NORMAL,))
-    for lies in wishes:
+    for lies in parameter_orientations(len(shape)):
         if arrange(shape, lies).shape == (area.rows, area.columns):
             return lies
     return None

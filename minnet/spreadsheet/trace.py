@@ -103,13 +103,13 @@ class Trace:
 
     # -- the Tracer protocol -----------------------------------------------------------------------
 
-    def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> Tensor:
+    def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> None:
         operands = tuple(self._operand(x) for x in inputs)
         key = (op, *(x if isinstance(x, Node) else ("number", x) for x in operands))
         known = self._calculated.get(key)
         if known is not None and (self.phase != FORWARD or self._inner):
             self.alias(out, known)
-            return out
+            return
         node = Node(
             op, operands, out.data, self._scopes[-1], self.phase,
             inner=self._inner, owner=self._owner,
@@ -117,7 +117,6 @@ class Trace:
         self.nodes.append(node)
         self.alias(out, node)
         self._calculated.setdefault(key, node)
-        return out
 
     def expand(self, op: Any, inputs: tuple[Any, ...]) -> Tensor:
         operands = [wrap(x) if isinstance(x, np.ndarray) else x for x in inputs]
