@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from minnet import initializers, ops
 from minnet.autodiff import grad
 from minnet.errors import MinnetError
-from minnet.layers import Activation, Dense, Layer
+from minnet.layers import (
+    Activation,
+    AveragePooling2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    Layer,
+    MaxPooling2D,
+    ZeroPadding2D,
+)
 from minnet.metrics import accuracy
 from minnet.model import Sequential
 from minnet.optimizers import SGD
@@ -26,12 +37,19 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Activation",
+    "AveragePooling2D",
+    "Conv2D",
     "Dense",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
     "History",
     "Layer",
+    "MaxPooling2D",
     "MinnetError",
     "Sequential",
     "Tensor",
+    "ZeroPadding2D",
     "accuracy",
     "export_xlsx",
     "grad",

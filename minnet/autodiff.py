@@ -96,11 +96,13 @@ def backpropagate(
         key = id(tensor)
         if tensor.op is not None and key in table:
             g = table[key] if key in kept else table.pop(key)
-            if tensor.kept is None:
-                _spread(tensor, g, table, tensor.op.gradient, tensor._data, tensor.arrays)
+            op, out = tensor.op, tensor._data if tensor.kept is None else tensor.kept
+            if op.together:
+                _spread(tensor, g, table, _all_at_once(tensor, g, out), out, ())
+            elif tensor.kept is None:
+                _spread(tensor, g, table, op.gradient, out, tensor.arrays)
             else:
-                rule = tensor.op.gradient_from_kept
-                _spread(tensor, g, table, rule, tensor.kept, tensor.arrays)
+                _spread(tensor, g, table, op.gradient_from_kept, out, tensor.arrays)
     return [_as_tensor(table.get(id(t)), t) for t in wanted]
 
 
@@ -151,6 +153,13 @@ def _spread(
             key = id(x)
             before = table.get(key)
             table[key] = share if before is None else before + share
+
+
+def _all_at_once(tensor: Tensor, g: Any, out: Any) -> Callable[..., Any]:
+    """A rule that looks up what one calculation has found for all inputs."""
+    wanted = tuple([type(x) is Tensor and x.requires_grad for x in tensor.inputs])
+    shares = tensor.op.gradients(wanted, g, out, *tensor.arrays)
+    return lambda index, *_: shares[index]
 
 
 def _check_unchanged(tensor: Tensor) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from minnet import losses, optimizers, random, training
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
-from minnet.layers import ACTIVATIONS, Layer, Shape, scope
+from minnet.layers import ACTIVATIONS, Layer, Shape, run_through, scope
 from minnet.losses import Loss, as_finite
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
@@ -163,9 +163,7 @@ class Sequential:
     def __call__(self, x: Tensor) -> Tensor:
         """The output for a batch (n, *input_shape), recorded where parameters are trainable."""
         self._require_layers("calling it")
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return run_through(self.layers, x)
 
     def loss_of(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """The loss of a batch and, where it was computed, the prediction.
@@ -175,8 +173,7 @@ class Sequential:
         computed from the logits, and the probabilities for metrics alone, outside the graph.
         """
         loss, last = self._compiled_loss("loss_of"), self.layers[-1]
-        for layer in self.layers[:-1]:
-            x = layer(x)
+        x = run_through(self.layers[:-1], x)
         activation = loss.fuses_with
         if activation is None or activation != last.activation_name:
             prediction = last(x)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import ArgumentError, mismatch, unknown_name
+from minnet.ops.update import descend
 from minnet.tensor import Tensor, TensorLike
 
 
@@ -67,7 +68,7 @@ class SGD(Optimizer):
     """Stochastic gradient descent (Robbins & Monro 1951): w - lr * dLoss/dw; ``lr`` is 0.01."""
 
     def update(self, parameter: Any, gradient: Any, lr: TensorLike) -> Any:
-        return parameter - lr * gradient
+        return descend(parameter, gradient, lr)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD}

@@ -9,7 +9,12 @@ import minnet
 # Examples that recalculate a workbook take their time; how long says nothing about right or wrong.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+# Where every example takes long: kernels as plain Python, or compiled for another machine.
+settings.register_profile("few", settings.get_profile("ci"), max_examples=8)
+FEW = "few" if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" else None
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or FEW or ("ci" if os.environ.get("CI") else "default")
+)
 
 
 def pytest_report_header() -> str:

@@ -13,12 +13,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from minnet import ops
+from minnet.kernels.geometry import Window, resolve_padding
+from minnet.ops.conv import Conv2DInputGradient, Conv2DWeightGradient, Correlate
+from minnet.ops.pad import Dilate2D, RotateKernel
+from minnet.ops.pool import AveragePoolGradient, MaxPoolGradient, MaxPoolTake
 from minnet.ops.reduce import FirstMaximum
 from minnet.ops.shape import Scatter
+from minnet.ops.update import descend
 from minnet.tensor import Array
 from minnet.testing import arrays, broadcastable_shapes, shapes
 
@@ -353,6 +359,13 @@ def loss(
 
 
 @st.composite
+def descent(draw: Draw) -> Example:
+    shape = draw(small)
+    parts = draw(arrays(shape)), draw(arrays(shape)), draw(arrays((), 0.25, 2))
+    return Example(descend, parts, lambda p, g, r: p - r * g, lambda t, p, g, r: p - r * g)
+
+
+@st.composite
 def one_hot(draw: Draw) -> Example:
     classes = draw(st.integers(1, 4))
     labels = np.array(draw(st.lists(st.integers(0, classes - 1), max_size=4)), np.int64)
@@ -380,11 +393,431 @@ def _sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
+# -- images ----------------------------------------------------------------------------------------
+# Drawn by their shapes: the numbers come from a seed, in general position.
+
+
+class Slide(NamedTuple):
+    """A window and the images that it slides over."""
+
+    window: Window
+    padding: Any  # as it was asked for
+    x: Array
+    numbers: np.random.Generator
+
+    def __str__(self) -> str:
+        return f"{self.window} over {self.x.shape}"
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        return self.x.shape[0], *self.window.output_size(*self.x.shape[1:3])
+
+
+@st.composite
+def slides(
+    draw: Draw, channels: int = 0, pooling: bool = False, least: int = 1, stride: int = 2
+) -> Slide:
+    """``least``: the shortest side of an image. ``stride``: the largest."""
+    numbers = np.random.default_rng(draw(st.integers(0, 2**32)))
+    sides_ = [draw(st.integers(least, 5)), draw(st.integers(least, 5))]
+    shape = [draw(st.integers(1, 2)), *sides_, channels or draw(st.integers(1, 3))]
+    few = st.integers(1, stride)
+    size = draw(st.integers(1, min(3, shape[1]))), draw(st.integers(1, min(3, shape[2])))
+    strides = draw(few), draw(few)
+    dilate = [not pooling and (k - 1) * 2 < n for k, n in zip(size, shape[1:])]
+    dilation = draw(few) if dilate[0] else 1, draw(few) if dilate[1] else 1
+    side = st.integers(0, min(size) - 1 if pooling else 2)
+    sides = st.tuples(side, side)
+    padding = draw(st.sampled_from(["valid", "same"]) | side | sides | st.tuples(sides, sides))
+    around = resolve_padding(padding, size, strides, dilation, *shape[1:3])
+    return Slide(
+        Window(size, strides, around, dilation), padding, numbers.uniform(-1, 1, shape), numbers
+    )
+
+
+def padded(x: Array, window: Window, value: float = 0) -> Array:
+    return np.pad(x, ((0, 0), *window.padding, (0, 0)), constant_values=value)
+
+
+def seen(x: Array, window: Window, i: int, j: int) -> Array:
+    """What the window sees of padded images at a place: (n, kh, kw, channels)."""
+    (kh, kw), (sh, sw), (dh, dw) = window.size, window.strides, window.dilation
+    rows, columns = i * sh + dh * np.arange(kh), j * sw + dw * np.arange(kw)
+    return x[:, rows[:, None], columns]
+
+
+def conv2d_of(x: Array, w: Array, b: Any, window: Window, groups: int) -> Array:
+    """The definition, place by place and filter by filter."""
+    out = np.zeros((len(x), *window.output_size(*x.shape[1:3]), w.shape[3]), x.dtype)
+    inputs, filters = w.shape[2], w.shape[3] // groups
+    for _, i, j, f in np.ndindex(1, *out.shape[1:]):
+        first = f // filters * inputs
+        window_ = seen(padded(x, window), window, i, j)[..., first : first + inputs]
+        out[:, i, j, f] = (window_ * w[..., f]).sum((1, 2, 3))
+    return out if b is None else out + b
+
+
+def input_gradient_of(g: Array, w: Array, window: Window, groups: int, shape: Any) -> Array:
+    """Each number of g goes, times the filter, to all that its window saw."""
+    dx = np.zeros(padded(np.zeros(shape), window).shape, g.dtype)
+    inputs, filters = w.shape[2], w.shape[3] // groups
+    for n, i, j, f in np.ndindex(*g.shape):
+        first = f // filters * inputs
+        (sh, sw), (dh, dw) = window.strides, window.dilation
+        for r, s in np.ndindex(*window.size):
+            place = n, i * sh + r * dh, j * sw + s * dw
+            dx[place][first : first + inputs] += g[n, i, j, f] * w[r, s, :, f]
+    (top, _), (left, _) = window.padding
+    return dx[:, top : top + shape[1], left : left + shape[2]]
+
+
+def weight_gradient_of(x: Array, g: Array, window: Window, groups: int) -> Array:
+    inputs, filters = x.shape[3] // groups, g.shape[3] // groups
+    dw = np.zeros((*window.size, inputs, g.shape[3]), g.dtype)
+    for _, i, j, f in np.ndindex(1, *g.shape[1:]):
+        first = f // filters * inputs
+        window_ = seen(padded(x, window), window, i, j)[..., first : first + inputs]
+        dw[..., f] += np.tensordot(g[:, i, j, f], window_, 1)
+    return dw
+
+
+def conv2d_by_torch(torch: Any, x: Any, w: Any, b: Any, window: Window, groups: int) -> Any:
+    (top, bottom), (left, right) = window.padding
+    images = torch.nn.functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+    images = images.contiguous()  # torch cannot differentiate all views
+    out = torch.nn.functional.conv2d(
+        images, w.permute(3, 2, 0, 1).contiguous(), b, window.strides, 0, window.dilation, groups
+    )
+    return out.permute(0, 2, 3, 1)
+
+
+@st.composite
+def kernels_for(draw: Draw, **more: Any) -> tuple[Slide, int, Array]:
+    groups, inputs, outputs = (draw(st.integers(1, 2)) for _ in range(3))
+    slide = draw(slides(channels=groups * inputs, **more))
+    kernel = slide.numbers.uniform(-1, 1, (*slide.window.size, inputs, groups * outputs))
+    return slide, groups, kernel
+
+
+@st.composite
+def conv2d(draw: Draw, then: str = "") -> Example:
+    """``then``: nothing, 'relu', or 'relu pool'."""
+    roomy: dict[str, Any] = {"least": 4, "stride": 1} if "pool" in then else {}
+    slide, groups, w = draw(kernels_for(**roomy))
+    x, window = slide.x, slide.window
+    arrays_: tuple[Array, ...] = (x, w)
+    if then or draw(st.booleans()):
+        b = slide.numbers.uniform(-1, 1, w.shape[3])
+        arrays_ = (x, w, b)
+        if then:
+            sums = conv2d_of(x, w, b, window, groups)
+            assume(np.abs(sums).min() > 1e-3)
+            if "pool" in then:
+                halving = Window((2, 2), (2, 2))
+                assume(min(sums.shape[1:3]) > 1 and clear_maxima(np.maximum(sums, 0), halving))
+
+    def function(x: Any, w: Any, b: Any = None) -> Any:
+        arguments = window.strides, slide.padding, window.dilation, groups
+        if then:
+            return ops.conv2d_relu(x, w, b, *arguments, pool="pool" in then)
+        return ops.conv2d(x, w, b, *arguments)
+
+    def expected(x: Array, w: Array, b: Any = None) -> Array:
+        out = conv2d_of(x, w, b, window, groups)
+        out = np.maximum(out, 0) if then else out
+        return max_pool_of(out, Window((2, 2), (2, 2))) if "pool" in then else out
+
+    def by_torch(torch: Any, x: Any, w: Any, b: Any = None) -> Any:
+        out = conv2d_by_torch(torch, x, w, b, window, groups)
+        out = torch.relu(out) if then else out
+        if "pool" in then:
+            out = torch.nn.functional.max_pool2d(out.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+        return out
+
+    return Example(function, arrays_, expected, by_torch, f"{slide}, groups={groups}")
+
+
+@st.composite
+def correlate(draw: Draw) -> Example:
+    slide, groups, w = draw(kernels_for())
+    window = Window(slide.window.size, slide.window.strides)
+    b = [slide.numbers.uniform(-1, 1, w.shape[3])] if draw(st.booleans()) else []
+    return Example(
+        Correlate(window, groups),
+        (slide.x, w, *b),
+        lambda x, w, b=None: conv2d_of(x, w, b, window, groups),
+        lambda torch, x, w, b=None: conv2d_by_torch(torch, x, w, b, window, groups),
+        f"{window} over {slide.x.shape}, groups={groups}",
+    )
+
+
+@st.composite
+def conv2d_input_gradient(draw: Draw) -> Example:
+    slide, groups, w = draw(kernels_for())
+    window, shape = slide.window, slide.x.shape
+
+    def by_torch(torch: Any, g: Any, w: Any) -> Any:
+        x = torch.zeros(shape, dtype=g.dtype, requires_grad=True)
+        out = conv2d_by_torch(torch, x, w, None, window, groups)
+        return torch.autograd.grad(out, x, g, create_graph=True)[0]
+
+    return Example(
+        Conv2DInputGradient(window, groups, (shape[1], shape[2])),
+        (slide.numbers.uniform(-1, 1, (*slide.places, w.shape[3])), w),
+        lambda g, w: input_gradient_of(g, w, window, groups, shape),
+        by_torch,
+        f"{slide}, groups={groups}",
+    )
+
+
+@st.composite
+def conv2d_weight_gradient(draw: Draw) -> Example:
+    slide, groups, w = draw(kernels_for())
+    window = slide.window
+
+    def by_torch(torch: Any, x: Any, g: Any) -> Any:
+        kernel = torch.zeros(w.shape, dtype=g.dtype, requires_grad=True)
+        out = conv2d_by_torch(torch, x, kernel, None, window, groups)
+        return torch.autograd.grad(out, kernel, g, create_graph=True)[0]
+
+    return Example(
+        Conv2DWeightGradient(window, groups),
+        (slide.x, slide.numbers.uniform(-1, 1, (*slide.places, w.shape[3]))),
+        lambda x, g: weight_gradient_of(x, g, window, groups),
+        by_torch,
+        f"{slide}, groups={groups}",
+    )
+
+
+def max_pool_of(x: Array, window: Window) -> Array:
+    """The definition, place by place."""
+    height, width = window.output_size(*x.shape[1:3])
+    around = padded(x, window, -np.inf)
+    rows = [[seen(around, window, i, j).max((1, 2)) for j in range(width)] for i in range(height)]
+    return np.array(rows).transpose(2, 0, 1, 3)
+
+
+def clear_maxima(x: Array, window: Window) -> bool:
+    """Whether the two largest numbers of each window are apart, or all of them are 0."""
+    height, width = window.output_size(*x.shape[1:3])
+    around = padded(x, window, -9)
+    for i, j in np.ndindex(height, width):
+        numbers = np.sort(seen(around, window, i, j).reshape(len(x), -1, x.shape[3]), 1)
+        if numbers.shape[1] > 1:
+            near = (numbers[:, -1] - numbers[:, -2] < 1e-4) & (numbers[:, -1] != 0)
+            if near.any():
+                return False
+    return True
+
+
+def first_maxima(x: Array, window: Window) -> list[tuple[Any, Any]]:
+    """Pairs (place in the pooled images, place in x) by argmax."""
+    pairs = []
+    number = padded(np.arange(x.size).reshape(x.shape), window, -1)
+    around = padded(x, window, -np.inf)
+    height, width = window.output_size(*x.shape[1:3])
+    for n, i, j, c in np.ndindex(len(x), height, width, x.shape[3]):
+        best = seen(around, window, i, j)[n, ..., c].argmax()
+        source = seen(number, window, i, j)[n, ..., c].reshape(-1)[best]
+        pairs.append(((n, i, j, c), np.unravel_index(source, x.shape)))
+    return pairs
+
+
+@st.composite
+def max_pool2d(draw: Draw) -> Example:
+    slide = draw(slides(pooling=True))
+    window = slide.window
+    assume(clear_maxima(slide.x, window))
+
+    def by_torch(torch: Any, x: Any) -> Any:
+        (top, bottom), (left, right) = window.padding
+        images = torch.nn.functional.pad(
+            x.permute(0, 3, 1, 2), (left, right, top, bottom), value=-math.inf
+        )
+        out = torch.nn.functional.max_pool2d(images, window.size, window.strides)
+        return out.permute(0, 2, 3, 1)
+
+    return Example(
+        lambda x: ops.max_pool2d(x, window.size, window.strides, slide.padding),
+        (slide.x,),
+        lambda x: max_pool_of(x, window),
+        by_torch,
+        str(slide),
+    )
+
+
+@st.composite
+def max_pool_gradient(draw: Draw) -> Example:
+    slide = draw(slides(pooling=True))
+    x, window = slide.x, slide.window
+    if draw(st.booleans()):
+        x = np.round(2 * x) / 2  # many ties
+
+    def expected(g: Array) -> Array:
+        dx = np.zeros(x.shape, g.dtype)
+        for place, source in first_maxima(x, window):
+            dx[source] += g[place]
+        return dx
+
+    return Example(
+        lambda g: MaxPoolGradient(window)(g, x.astype(g.dtype)),
+        (slide.numbers.uniform(-1, 1, (*slide.places, x.shape[3])),),
+        expected,
+        text=str(slide),
+    )
+
+
+@st.composite
+def max_pool_take(draw: Draw) -> Example:
+    slide = draw(slides(pooling=True))
+    x, window = slide.x, slide.window
+    if draw(st.booleans()):
+        x = np.round(2 * x) / 2
+
+    def expected(h: Array) -> Array:
+        out = np.zeros((*slide.places, x.shape[3]), h.dtype)
+        for place, source in first_maxima(x, window):
+            out[place] = h[source]
+        return out
+
+    return Example(
+        lambda h: MaxPoolTake(window)(h, x.astype(h.dtype)),
+        (slide.numbers.uniform(-1, 1, x.shape),),
+        expected,
+        text=str(slide),
+    )
+
+
+def average_pool_of(x: Array, window: Window, count_padding: bool) -> Array:
+    height, width = window.output_size(*x.shape[1:3])
+    around, real = padded(x, window), padded(np.ones(x.shape, x.dtype), window)
+    out = np.zeros((len(x), height, width, x.shape[3]), x.dtype)
+    for i, j in np.ndindex(height, width):
+        counts = seen(real, window, i, j).sum((1, 2))
+        counts = np.full_like(counts, math.prod(window.size)) if count_padding else counts
+        out[:, i, j] = seen(around, window, i, j).sum((1, 2)) / counts
+    return out
+
+
+def average_pool_by_torch(torch: Any, x: Any, window: Window, count_padding: bool) -> Any:
+    (top, bottom), (left, right) = window.padding
+
+    def sums(t: Any) -> Any:
+        t = torch.nn.functional.pad(t.permute(0, 3, 1, 2), (left, right, top, bottom))
+        pool = torch.nn.functional.avg_pool2d
+        return pool(t, window.size, window.strides).permute(0, 2, 3, 1)
+
+    return sums(x) if count_padding else sums(x) / sums(torch.ones_like(x))
+
+
+@st.composite
+def average_pool2d(draw: Draw) -> Example:
+    slide, count = draw(slides(pooling=True)), draw(st.booleans())
+    window = slide.window
+    return Example(
+        lambda x: ops.average_pool2d(x, window.size, window.strides, slide.padding, count),
+        (slide.x,),
+        lambda x: average_pool_of(x, window, count),
+        lambda torch, x: average_pool_by_torch(torch, x, window, count),
+        f"{slide}, count_padding={count}",
+    )
+
+
+@st.composite
+def average_pool_gradient(draw: Draw) -> Example:
+    slide, count = draw(slides(pooling=True)), draw(st.booleans())
+    shape, window = slide.x.shape, slide.window
+
+    def expected(g: Array) -> Array:
+        # Linear: column k of the transposed calculation is what image k of ones makes.
+        dx = np.zeros(shape, g.dtype)
+        for place in np.ndindex(*shape):
+            x = np.zeros(shape, g.dtype)
+            x[place] = 1
+            dx[place] = (average_pool_of(x, window, count) * g).sum()
+        return dx
+
+    def by_torch(torch: Any, g: Any) -> Any:
+        x = torch.zeros(shape, dtype=g.dtype, requires_grad=True)
+        out = average_pool_by_torch(torch, x, window, count)
+        return torch.autograd.grad(out, x, g, create_graph=True)[0]
+
+    return Example(
+        AveragePoolGradient(window, count, (shape[1], shape[2])),
+        (slide.numbers.uniform(-1, 1, (*slide.places, shape[3])),),
+        expected,
+        by_torch,
+        f"{slide}, count_padding={count}",
+    )
+
+
+@st.composite
+def pad2d(draw: Draw) -> Example:
+    x = draw(slides()).x
+    side = st.integers(0, 2)
+    sides = st.tuples(side, side)
+    padding = draw(side | sides | st.tuples(sides, sides))
+    around = resolve_padding(padding, (1, 1), (1, 1), (1, 1), *x.shape[1:3])
+    (top, bottom), (left, right) = around
+
+    return Example(
+        lambda x: ops.zero_pad2d(x, padding),
+        (x,),
+        lambda x: np.pad(x, ((0, 0), *around, (0, 0))),
+        lambda torch, x: torch.nn.functional.pad(x, (0, 0, left, right, top, bottom)),
+        f"padding={padding}",
+    )
+
+
+@st.composite
+def dilate2d(draw: Draw) -> Example:
+    x, first = draw(slides()).x, draw(st.integers(0, 2))
+    spacing = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+
+    def expected(a: Array) -> Array:
+        for axis, step in enumerate(spacing, first):
+            between = np.repeat(np.arange(1, a.shape[axis]), step - 1)
+            a = np.insert(a, between, 0, axis)
+        return a
+
+    return Example(Dilate2D(spacing, first), (x,), expected, text=f"{spacing} from axis {first}")
+
+
+@st.composite
+def rotate_kernel(draw: Draw) -> Example:
+    _, groups, w = draw(kernels_for())
+
+    def expected(w: Array) -> Array:
+        parts = np.split(np.rot90(w, 2), groups, axis=3)
+        return np.concatenate([p.transpose(0, 1, 3, 2) for p in parts], axis=3)
+
+    def by_torch(torch: Any, w: Any) -> Any:
+        parts = torch.rot90(w, 2).chunk(groups, dim=3)
+        return torch.cat([p.transpose(2, 3) for p in parts], dim=3)
+
+    return Example(RotateKernel(groups), (w,), expected, by_torch, f"groups={groups}")
+
+
+@st.composite
+def linear_relu(draw: Draw) -> Example:
+    example = draw(linear())
+    x, w, b = example.arrays
+    assume(x.size and np.abs(example.expected(x, w, b)).min(initial=1) > 1e-3)
+    return Example(
+        ops.linear_relu,
+        example.arrays,
+        lambda x, w, b: np.maximum(x @ w + b, 0),
+        lambda t, x, w, b: t.relu(t.nn.functional.linear(x, w.T, b)),
+    )
+
+
 PROBABILITIES = (1 / 16, 15 / 16)
 
 CASES: dict[str, SearchStrategy[Example]] = {
     "absolute": unary(ops.absolute, np.abs, lambda t, x: t.abs(x)),
     "add": binary(ops.add, np.add, lambda t, a, b: a + b),
+    "average_pool2d": average_pool2d(),
+    "average_pool_gradient": average_pool_gradient(),
     "binary_cross_entropy": loss(
         ops.binary_cross_entropy,
         _binary_cross_entropy,
@@ -400,6 +833,14 @@ CASES: dict[str, SearchStrategy[Example]] = {
         of=rows,
     ),
     "concatenate": concatenate(),
+    "conv2d": conv2d(),
+    "conv2d_input_gradient": conv2d_input_gradient(),
+    "conv2d_relu": conv2d("relu"),
+    "conv2d_relu_pool": conv2d("relu pool"),
+    "conv2d_weight_gradient": conv2d_weight_gradient(),
+    "correlate": correlate(),
+    "dilate2d": dilate2d(),
+    "descend": descent(),
     "divide": binary(ops.divide, np.divide, lambda t, a, b: a / b, low=0.25),
     "exp": unary(ops.exp, np.exp, lambda t, x: t.exp(x)),
     "first_maximum": first_maximum(),
@@ -409,12 +850,16 @@ CASES: dict[str, SearchStrategy[Example]] = {
     "less": binary(ops.less, np.less, distinct=True),
     "less_equal": binary(ops.less_equal, np.less_equal, distinct=True),
     "linear": linear(),
+    "linear_relu": linear_relu(),
     "log": unary(ops.log, np.log, lambda t, x: t.log(x), low=0.25),
     "log_softmax": along_axis(
         ops.log_softmax, _log_softmax, lambda t, x, axis: t.log_softmax(x, axis)
     ),
     "matmul": matmul(),
     "max": reduction(ops.max, np.max, lambda x, axis, keep: x.amax(axis, keep), distinct=True),
+    "max_pool2d": max_pool2d(),
+    "max_pool_gradient": max_pool_gradient(),
+    "max_pool_take": max_pool_take(),
     "maximum": binary(ops.maximum, np.maximum, lambda t, a, b: t.maximum(a, b), distinct=True),
     "mean": reduction(ops.mean, np.mean, lambda x, axis, keep: x.mean(axis, keep)),
     "mean_squared_error": loss(
@@ -427,9 +872,11 @@ CASES: dict[str, SearchStrategy[Example]] = {
     "multiply": binary(ops.multiply, np.multiply, lambda t, a, b: a * b),
     "negative": unary(ops.negative, np.negative, lambda t, x: -x),
     "one_hot": one_hot(),
+    "pad2d": pad2d(),
     "power": power(),
     "relu": unary(ops.relu, lambda x: np.maximum(x, 0), lambda t, x: t.relu(x)),
     "reshape": reshape(),
+    "rotate_kernel": rotate_kernel(),
     "scatter": scatter(),
     "sigmoid": unary(ops.sigmoid, _sigmoid, lambda t, x: t.sigmoid(x)),
     "sigmoid_cross_entropy": loss(

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from minnet.ops.base import OPERATIONS, Composite, Operation, Pointwise, View
+from minnet.ops.base import (
+    OPERATIONS,
+    Composite,
+    Fused,
+    Operation,
+    Placement,
+    Pointwise,
+    View,
+)
+from minnet.ops.conv import conv2d
+from minnet.ops.conv_relu import conv2d_relu
 from minnet.ops.loss import (
     binary_cross_entropy,
     categorical_cross_entropy,
@@ -14,7 +24,8 @@ from minnet.ops.loss import (
     softmax,
     softmax_cross_entropy,
 )
-from minnet.ops.matmul import linear, matmul
+from minnet.ops.matmul import linear, linear_relu, matmul
+from minnet.ops.pad import zero_pad2d
 from minnet.ops.pointwise import (
     absolute,
     add,
@@ -38,6 +49,13 @@ from minnet.ops.pointwise import (
     tanh,
     where,
 )
+from minnet.ops.pool import (
+    average_pool2d,
+    flatten,
+    global_average_pool2d,
+    global_max_pool2d,
+    max_pool2d,
+)
 from minnet.ops.reduce import max, mean, sum
 from minnet.ops.shape import broadcast_to, concatenate, getitem, reshape, stop_gradient, transpose
 from minnet.tensor import Tensor
@@ -46,27 +64,37 @@ __all__ = [
     "FUNCTIONS",
     "OPERATIONS",
     "Composite",
+    "Fused",
     "Operation",
+    "Placement",
     "Pointwise",
     "View",
     "absolute",
     "add",
+    "average_pool2d",
     "binary_cross_entropy",
     "broadcast_to",
     "categorical_cross_entropy",
     "concatenate",
+    "conv2d",
+    "conv2d_relu",
     "divide",
     "exp",
+    "flatten",
     "getitem",
+    "global_average_pool2d",
+    "global_max_pool2d",
     "greater",
     "greater_equal",
     "less",
     "less_equal",
     "linear",
+    "linear_relu",
     "log",
     "log_softmax",
     "matmul",
     "max",
+    "max_pool2d",
     "maximum",
     "mean",
     "mean_squared_error",
@@ -89,28 +117,37 @@ __all__ = [
     "tanh",
     "transpose",
     "where",
+    "zero_pad2d",
 ]
 
 #: The functions by name: what a user may call, and what Tensor's operators and methods call.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "absolute": absolute,
     "add": add,
+    "average_pool2d": average_pool2d,
     "binary_cross_entropy": binary_cross_entropy,
     "broadcast_to": broadcast_to,
     "categorical_cross_entropy": categorical_cross_entropy,
     "concatenate": concatenate,
+    "conv2d": conv2d,
+    "conv2d_relu": conv2d_relu,
     "divide": divide,
     "exp": exp,
+    "flatten": flatten,
     "getitem": getitem,
+    "global_average_pool2d": global_average_pool2d,
+    "global_max_pool2d": global_max_pool2d,
     "greater": greater,
     "greater_equal": greater_equal,
     "less": less,
     "less_equal": less_equal,
     "linear": linear,
+    "linear_relu": linear_relu,
     "log": log,
     "log_softmax": log_softmax,
     "matmul": matmul,
     "max": max,
+    "max_pool2d": max_pool2d,
     "maximum": maximum,
     "mean": mean,
     "mean_squared_error": mean_squared_error,
@@ -133,5 +170,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tanh": tanh,
     "transpose": transpose,
     "where": where,
+    "zero_pad2d": zero_pad2d,
 }
 Tensor.table.update(FUNCTIONS)

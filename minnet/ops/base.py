@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from minnet.errors import ShapeError, mismatch
-from minnet.recording import apply
+from minnet.recording import STATE, apply
 from minnet.tensor import Array, Tensor
 
 #: Every operation's class by its name.
@@ -61,12 +61,16 @@ class Operation:
     view: ClassVar[bool] = False
     #: True where the forward calculation yields something that makes the gradient cheaper.
     keeps: ClassVar[bool] = False
+    #: True where one calculation gives the gradients of all inputs: see :meth:`gradients`.
+    together: ClassVar[bool] = False
     #: Which operands a formula reads as ranges (rows, columns), not cell by cell.
     reads_ranges: ClassVar[tuple[int, ...]] = ()
     #: How tightly the formula's outermost operator binds.
     binding: ClassVar[int] = ATOM
     #: Operands that, where they are vectors to be learned, stand upright on the sheet.
     stands: ClassVar[tuple[int, ...]] = ()
+    #: Operands that are kernels: on the sheet each filter is a row of tiles, one for each input.
+    filters: ClassVar[tuple[int, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         if "name" in cls.__dict__:
@@ -99,6 +103,13 @@ class Operation:
     def gradient_from_kept(self, index: int, g: Any, kept: Any, *arrays: Any) -> Any:
         """``gradient`` on plain arrays, with what was kept in place of the output."""
         raise NotImplementedError(f"{type(self).__name__}.gradient_from_kept")
+
+    def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, *arrays: Any) -> Any:
+        """The ``gradient`` for each input that is wanted, None for others; on plain arrays alone.
+
+        For operations that do it ``together``; ``out`` is what was kept where they keep something.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.gradients")
 
     def words(self, *names: str) -> str:
         """The formula in words, for a block's title."""
@@ -158,6 +169,35 @@ class Composite(Operation):
     def steps(self, *inputs: Any) -> Any:
         """The same value in plain operations. A step that is ``named`` gets a block of its own."""
         raise NotImplementedError(f"{type(self).__name__}.steps")
+
+
+class Fused(Composite):
+    """Operations run as one for speed, with nothing new to show: a tracer sees them one by one."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        if STATE.tracer is not None and Tensor in map(type, inputs):
+            return self.steps(*inputs)
+        return super().__call__(*inputs)
+
+
+class Placement(Operation):
+    """Puts elements where they belong among zeros; its formula is a reference, ``=E7``, or 0.
+
+    Nothing is written for the formula: applying ``value`` to the *positions* of the input's
+    elements, counted from 1, tells where each output element came from. Unlike a :class:`View` it
+    is shown as cells of its own.
+    """
+
+    #: What was done to the input, for a block's title: "padded".
+    done: ClassVar[str]
+
+    def words(self, x: str) -> str:
+        return f"{x} {self.done}"
+
+    def cells(self, shape: tuple[int, ...], *operands: Operand) -> CellWriter:
+        (x,) = operands
+        sources = np.asarray(self.value(positions(x.shape, 1))).reshape(-1).tolist()
+        return lambda k: x.cell(sources[k] - 1) if sources[k] else "0"
 
 
 def positions(shape: tuple[int, ...], start: int = 0) -> Array:

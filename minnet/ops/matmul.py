@@ -1,4 +1,4 @@
-"""Matrix products: the plain one, and the dense layer's x·w + b in one go."""
+"""Matrix products: the plain one, and the dense layer's x·w + b in one go, also with its relu."""
 
 from __future__ import annotations
 
@@ -6,11 +6,33 @@ from typing import Any
 
 import numpy as np
 
+from minnet import kernels
 from minnet.errors import ShapeError, mismatch
-from minnet.ops.base import ADDITION, MULTIPLICATION, CellWriter, Operand, Operation, positions
+from minnet.ops.base import (
+    ADDITION,
+    MULTIPLICATION,
+    CellWriter,
+    Fused,
+    Operand,
+    Operation,
+    positions,
+)
+from minnet.ops.pointwise import relu, where
 from minnet.ops.reduce import Sum
 from minnet.ops.shape import Transpose, transpose
 from minnet.tensor import Array
+
+#: Products of fewer multiplications are NumPy's without asking: choosing would take longer.
+SMALL = 1 << 19
+
+_column_sums_of: Any = np.add.reduce
+
+
+def product(a: Any, b: Any) -> Any:
+    """The product of two matrices."""
+    if a.shape[0] * b.size < SMALL:
+        return a.dot(b)
+    return kernels.matmul(a, b)
 
 
 class _Product(Operation):
@@ -61,8 +83,7 @@ class MatMul(_Product):
     binding = MULTIPLICATION
 
     def value(self, a: Any, b: Any) -> Any:
-        # The same numbers either way; dot starts sooner, but means something else beyond 2-D.
-        return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
+        return product(a, b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
 
     def gradient(self, index: int, g: Any, out: Any, a: Any, b: Any) -> Any:
         return matmul(g, _swap(b)) if index == 0 else matmul(_swap(a), g)
@@ -74,32 +95,46 @@ class MatMul(_Product):
         return self._dot(operands[0], operands[1])
 
 
+def _check_linear(x: Any, w: Any, b: Any) -> None:
+    rows, weights = x.shape, w.shape
+    if len(rows) != 2 or len(weights) != 2 or rows[1:] != weights[:1] or b.shape != weights[1:]:
+        raise ShapeError(
+            mismatch(
+                "operation 'linear'",
+                "x (n, k), w (k, m) and b (m,)",
+                f"x {rows}, w {weights} and b {b.shape}",
+            )
+        )
+
+
 class Linear(_Product):
     """x·w + b: (n, k) times (k, m) plus (m,); one neuron is a column of w and a number of b."""
 
     name = "linear"
     stands = (2,)
     binding = ADDITION
+    together = True
 
     def value(self, x: Any, w: Any, b: Any) -> Any:
-        rows, weights = x.shape, w.shape
-        if len(rows) != 2 or len(weights) != 2 or rows[1:] != weights[:1] or b.shape != weights[1:]:
-            raise ShapeError(
-                mismatch(
-                    "operation 'linear'",
-                    "x (n, k), w (k, m) and b (m,)",
-                    f"x {rows}, w {weights} and b {b.shape}",
-                )
-            )
-        out = x.dot(w)
-        out += b
-        return out
+        _check_linear(x, w, b)
+        if x.shape[0] * w.size < SMALL:
+            out = x.dot(w)
+            out += b
+            return out
+        return kernels.matmul(x, w, b)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
         # The shapes were checked on the way forward.
         if index == 0:
             return _matmul(g, _swap_axes(w))
         return _matmul(_swap_axes(x), g) if index == 1 else _column_sums(g)
+
+    def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
+        return (
+            product(g, w.T) if wanted[0] else None,
+            product(x.T, g) if wanted[1] else None,
+            _column_sums_of(g, 0) if wanted[2] else None,
+        )
 
     def words(self, x: str, w: str, b: str) -> str:
         return f"{x}·w + b"
@@ -111,8 +146,32 @@ class Linear(_Product):
         return lambda k: f"{dot(k)}+{b.cell(k % width, MULTIPLICATION)}"
 
 
+class LinearRelu(Fused):
+    """relu(x·w + b); its gradient needs the result alone, not what came before relu."""
+
+    name = "linear_relu"
+    together = True
+
+    def value(self, x: Any, w: Any, b: Any) -> Any:
+        _check_linear(x, w, b)
+        if x.shape[0] * w.size < SMALL:
+            out = x.dot(w)
+            out += b
+            return np.maximum(out, 0, out=out)
+        return kernels.matmul(x, w, b, relu=True)
+
+    def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
+        return linear.gradient(index, where(out > 0, g, 0), out, x, w, b)
+
+    def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
+        return linear.gradients(wanted, np.where(out > 0, g, 0), out, x, w, b)
+
+    def steps(self, x: Any, w: Any, b: Any) -> Any:
+        return relu(linear(x, w, b))
+
+
 _matmul = MatMul()
-linear = Linear()
+linear, linear_relu = Linear(), LinearRelu()
 _swap_axes, _column_sums = Transpose(None), Sum((0,), keepdims=False)
 
 

@@ -31,6 +31,8 @@ class Transpose(View):
         return transpose(g, back)
 
     def words(self, x: str) -> str:
+        if self.axes not in (None, (1, 0)):
+            return x
         return f"{x}ᵀ" if x.isidentifier() or " " not in x else f"({x})ᵀ"
 
 

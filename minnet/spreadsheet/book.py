@@ -14,6 +14,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.errors import WorkbookError
 from minnet.ops.base import CellWriter
+from minnet.spreadsheet.blocks import Block
 from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.labels import LOSS, RATE
 from minnet.spreadsheet.layout import FIRST_BAND_ROW
@@ -21,7 +22,7 @@ from minnet.spreadsheet.names import a1, quote_sheet
 from minnet.spreadsheet.operands import Cells
 from minnet.spreadsheet.page import Page, PageRows
 from minnet.spreadsheet.passes import Pass
-from minnet.spreadsheet.plan import Block, Plan
+from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.style import Styles
 from minnet.spreadsheet.trace import Node
 from minnet.spreadsheet.xlsx import Rows

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from minnet.errors import WorkbookError
 from minnet.ops.base import CellWriter, Operation, View, positions
+from minnet.spreadsheet.blocks import FILTERS, Block
 from minnet.spreadsheet.operands import Cells, Inline, Joined, Scalar
-from minnet.spreadsheet.plan import Block, Plan, is_scalar_leaf
+from minnet.spreadsheet.plan import Plan, is_scalar_leaf
 from minnet.spreadsheet.trace import Node
 
 AnyOperand = Cells | Inline | Joined | Scalar
@@ -33,9 +34,9 @@ class Formulas:
 
     def cells_of(self, block: Block, sheet: str = "") -> Cells:
         """The block's own cells in its tensor's shape, as another formula refers to them."""
-        fixed = (
-            block.node.kind in ("parameter", "seed") or block.node in self._plan.helpers.values()
-        )
+        node = block.node
+        shared = node.kind in ("parameter", "seed") or block.lies == FILTERS
+        fixed = shared or node in self._plan.helpers.values()
         return Cells(block.local_addresses() + block.origin, sheet, fixed)
 
     def _writer(self, node: Node, op: Operation) -> CellWriter:

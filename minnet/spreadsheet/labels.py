@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from minnet.ops.base import COMPARISON, Pointwise
+from minnet.ops.base import COMPARISON, Placement, Pointwise
+from minnet.spreadsheet.blocks import FILTERS, TRANSPOSED
 from minnet.spreadsheet.names import legal_name
-from minnet.spreadsheet.plan import NORMAL, TRANSPOSED, Plan
+from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
 
 LONGEST_WORDS = 44
@@ -18,6 +19,10 @@ _EXPLAINED = {
     "target": "what it should be",
     "constant": "constants",
     "seed": "the chain rule starts with 1",
+}
+_LEARNED = {
+    TRANSPOSED: "one row per neuron",
+    FILTERS: "a row of tiles per filter",
 }
 
 
@@ -40,7 +45,7 @@ class Labels:
 
     @staticmethod
     def _own_name(node: Node) -> str:
-        name = node.name or (node.op.name if node.op is not None else node.kind)
+        name = node.name or (node.op.name.removesuffix("2d") if node.op else node.kind)
         prefix = f"{node.scope.name}_"
         if name.startswith(prefix) and len(name) > len(prefix):
             name = name[len(prefix) :]
@@ -58,6 +63,8 @@ class Labels:
             return f"{GRADIENT}{slot}"
         if node in self._plan.helpers.values():
             return f"{slot}ᵀ" if block.lies == TRANSPOSED else f"{slot} again"
+        if isinstance(node.op, Placement):
+            return node.name or f"{slot} {node.op.done}"
         return self._own_name(node) if block.band == FORWARD else f"back through {slot}"
 
     def defined_name(self, node: Node) -> str | None:
@@ -86,10 +93,10 @@ class Labels:
         block = self._plan.blocks[node]
         if node.op is None:
             if node.kind == "parameter":
-                return "one row per neuron" if block.lies == TRANSPOSED else "learned"
+                return _LEARNED.get(block.lies, "learned")
             return _EXPLAINED.get(node.kind, "")
         if node in self._plan.helpers.values():
-            return "the same numbers, transposed" if block.lies != NORMAL else "the same numbers"
+            return "the same numbers" + (", transposed" if block.lies == TRANSPOSED else "")
         text = node.op.words(*self._operands(node, node))
         return "= " + shorten(_typeset(text))
 

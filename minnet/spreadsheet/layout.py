@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 
 from minnet.errors import WorkbookError
+from minnet.spreadsheet.blocks import COLUMN, TRANSPOSED, Block
 from minnet.spreadsheet.labels import Labels
 from minnet.spreadsheet.names import MAX_COLUMNS, MAX_ROWS
-from minnet.spreadsheet.plan import COLUMN, TRANSPOSED, Block, Plan
+from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node, Scope
 
 BANDS = (FORWARD, BACKWARD, UPDATE)

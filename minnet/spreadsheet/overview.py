@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from openpyxl.chart import LineChart, Reference
 
+from minnet.spreadsheet.blocks import FILTERS, IMAGES, Block
 from minnet.spreadsheet.book import (
     ACCURACY_CELL,
     CONTENTS,
@@ -17,7 +18,6 @@ from minnet.spreadsheet.book import (
     StepSheet,
 )
 from minnet.spreadsheet.names import a1
-from minnet.spreadsheet.plan import Block
 from minnet.spreadsheet.trace import FORWARD, Scope
 from minnet.spreadsheet.xlsx import Rows
 
@@ -33,6 +33,11 @@ _GUIDE = (
     "over white to red (positive); activations from white to orange.",
     "Every tensor has a name (see Formulas › Name Manager): layer_weight, layer_weight_grad, "
     "layer_weight_new, …; minnet reads edited weights back by these names.",
+)
+_ABOUT_IMAGES = (
+    "Images lie as tiles: a row of tiles for each sample, a tile for each channel. A kernel has a "
+    "row of tiles for each filter. “images ∗ kernel” slides it over them: each number is the sum "
+    "over the channels of SUMPRODUCT(window, tile of the filter)."
 )
 
 
@@ -53,7 +58,8 @@ class ContentsSheet:
         """Written last, when it is known what there is. ``others``: sheets and what they are."""
         put, style = self.rows.put, self._book.styles.text
         row = 3
-        for text in _GUIDE:
+        about_images = (_ABOUT_IMAGES,) if _has_images(steps[0]) else ()
+        for text in (*_GUIDE, *about_images):
             put(row, 1, text, style=style("wrapped"))
             self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
             self.rows.heights[row] = 15 if len(text) < 165 else 29
@@ -102,6 +108,10 @@ class ContentsSheet:
             count = f"SUMPRODUCT(({area}=0)*1)/{values.size}"
             put(row, 8, zeros, count, style("percent"))
         return row + 1
+
+
+def _has_images(sheet: StepSheet) -> bool:
+    return any(block.lies in (IMAGES, FILTERS) for block in sheet.plan.blocks.values())
 
 
 def _kind(scope: Scope) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.ops.base import CellWriter
+from minnet.spreadsheet.blocks import Block
 from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.labels import Labels
 from minnet.spreadsheet.layout import Layout
 from minnet.spreadsheet.names import a1, column_letters
-from minnet.spreadsheet.plan import Block, Plan
+from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.style import Styles, colour_scale, number_format
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE
 from minnet.spreadsheet.xlsx import Cell, Rows
@@ -30,7 +32,15 @@ BAND_TITLES = {
 class _Strip:
     block: Block
     write: CellWriter | None
-    style: int
+    style: Callable[[bool, bool], int]  # by whether another tile borders above, on the left
+
+    def styles(self, row: int) -> list[int]:
+        """Of the cells of a row of the block."""
+        height, width = self.block.tile
+        inside, at_edge = (
+            self.style(row > 0 and row % height == 0, left) for left in (False, True)
+        )
+        return [at_edge if j and j % width == 0 else inside for j in range(self.block.width)]
 
 
 class PageRows(Rows):
@@ -40,7 +50,9 @@ class PageRows(Rows):
         super().__init__()
         self._strips: dict[int, list[_Strip]] = {}
 
-    def put_block(self, block: Block, write: CellWriter | None, style: int) -> None:
+    def put_block(
+        self, block: Block, write: CellWriter | None, style: Callable[[bool, bool], int]
+    ) -> None:
         strip = _Strip(block, write, style)
         for row in range(block.row, block.row + block.height):
             self._strips.setdefault(row, []).append(strip)
@@ -53,17 +65,13 @@ class PageRows(Rows):
     def row(self, number: int) -> list[Cell]:
         cells = list(super().row(number))
         for strip in self._strips.get(number, ()):
-            block, write, style = strip.block, strip.write, strip.style
+            block, write = strip.block, strip.write
             positions = block.order[number - block.row]
             values = block.node.value.reshape(-1)[positions].tolist()
-            column = block.column
-            if write is None:
-                cells += [Cell(column + j, v, None, style) for j, v in enumerate(values)]
-            else:
-                cells += [
-                    Cell(column + j, v, write(k), style)
-                    for j, (v, k) in enumerate(zip(values, positions.tolist()))
-                ]
+            formulas = [None] * len(values) if write is None else map(write, positions.tolist())
+            columns = range(block.column, block.column + block.width)
+            styles = strip.styles(number - block.row)
+            cells += map(Cell, columns, values, formulas, styles)
         return cells
 
 
@@ -109,7 +117,7 @@ class Page:
         self.rows.put(row - 2, column, self.labels.short(node), style=self.styles.text("label"))
         self.rows.put(row - 1, column, self.labels.words(node), style=self.styles.text("words"))
         role = self._role(block)
-        style = self.styles.block(role, number_format(node.value))
+        style = partial(self.styles.block, role, number_format(node.value))
         self.rows.put_block(block, formulas.writer(block), style)
         rule = colour_scale(role, node.value)
         if rule is not None:

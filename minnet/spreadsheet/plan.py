@@ -9,80 +9,28 @@ too long or has to read it as a range.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from minnet.errors import WorkbookError
-from minnet.ops.base import Pointwise, View, positions
+from minnet.ops.base import Placement, Pointwise, View
 from minnet.ops.matmul import contraction_lines
 from minnet.ops.shape import stop_gradient
+from minnet.spreadsheet.blocks import (
+    COLUMN,
+    FILTERS,
+    IMAGES,
+    NORMAL,
+    TRANSPOSED,
+    Block,
+    parameter_orientations,
+    usual,
+)
 from minnet.spreadsheet.operands import ROW
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node, Scope, Trace
 from minnet.tensor import Array
 
-NORMAL, TRANSPOSED, COLUMN = "normal", "transposed", "column"
 LONGEST, DEEPEST = 90, 6  # of a formula written inside another one: characters, levels
-
-
-@dataclass(eq=False)
-class Block:
-    """A tensor's place on the sheet: row i of the block holds the elements ``order[i]``."""
-
-    node: Node
-    lies: str
-    slot: Node  # the forward tensor in whose columns it stands
-    band: str
-    order: Array = field(init=False)
-    row: int = 0  # of its first number, set by the layout
-    column: int = 0
-
-    def __post_init__(self) -> None:
-        self.order = arrange(self.node.shape, self.lies)
-
-    @property
-    def height(self) -> int:
-        return len(self.order)
-
-    @property
-    def width(self) -> int:
-        return int(self.order.shape[1])
-
-    def places(self) -> Array:
-        """For each element in C order its row and column within the block, counted from 0."""
-        places = np.empty((self.order.size, 2), np.int64)
-        places[self.order.reshape(-1)] = np.indices(self.order.shape).reshape(2, -1).T
-        return places
-
-    def local_addresses(self) -> Array:
-        """Addresses relative to the block's first cell, in the tensor's shape."""
-        return (self.places() @ (ROW, 1)).reshape(self.node.shape)
-
-    @property
-    def origin(self) -> int:
-        return self.row * ROW + self.column
-
-
-def arrange(shape: tuple[int, ...], lies: str = NORMAL) -> Array:
-    """Positions of a tensor's elements as they lie on the sheet: the last axis runs to the right.
-
-    A vector is a row, a stack of matrices is one below the other; ``transposed`` swaps the last two
-    axes and ``column`` stands a vector up.
-    """
-    order = positions(shape or (1,))
-    if lies == TRANSPOSED:
-        order = order.swapaxes(-1, -2)
-    if lies == COLUMN:
-        return order.reshape(-1, 1)
-    return order.reshape(-1, order.shape[-1])
-
-
-def parameter_orientations(ndim: int) -> tuple[str, ...]:
-    """How a parameter may lie: one row per neuron, whoever uses it.
-
-    Reading back has only the area's shape to go by, and a square matrix has the same either way.
-    """
-    return {1: (COLUMN, NORMAL), 2: (TRANSPOSED,)}.get(ndim, (NORMAL,))
 
 
 def is_scalar_leaf(node: Node) -> bool:
@@ -152,9 +100,12 @@ class Plan:
             if node.kind == "parameter":
                 lies[node] = parameter_orientations(node.value.ndim)[-1]
             for i, x in enumerate(node.inputs):
-                upright = node.op is not None and i in node.op.stands
-                if upright and isinstance(x, Node) and x.kind == "parameter":
+                if node.op is None or not isinstance(x, Node):
+                    continue
+                if i in node.op.stands and x.kind == "parameter":
                     lies[x] = COLUMN
+                if i in node.op.filters:
+                    lies[x] = FILTERS
         for node, (slot, _) in self._slots.items():
             if node is not slot and slot in lies and node.shape == slot.shape:
                 lies[node] = lies[slot]
@@ -164,12 +115,16 @@ class Plan:
 
     def _add_block(self, node: Node) -> Block:
         slot, band = self._slots.get(node) or (self._home(node), node.phase)
-        block = Block(node, self._lies.get(node, NORMAL), slot, band)
+        lies = self._lies.get(node) or usual(node.value.ndim)
+        block = Block(node, lies, slot, band)
         self.blocks[node] = block
         return block
 
     def _home(self, node: Node) -> Node:
         """The columns of a block that has no place by right: those of whom it works for."""
+        if isinstance(node.op, Placement) and isinstance(node.inputs[0], Node):
+            source = node.inputs[0]
+            return self._slots[source][0] if source in self._slots else self._home(source)
         if node.phase == FORWARD or node.owner is None or node.owner not in self._slots:
             return node
         return self._slots[node.owner][0]
@@ -248,6 +203,9 @@ class Plan:
         """See to it that ranges which are multiplied run in one direction."""
         if node.op is None or node.op.reads_ranges != (0, 1):
             return
+        if node.op.filters:
+            self._align_tiles(node)
+            return
         a, b = node.inputs[0], node.inputs[1]
         if not isinstance(a, Node) or not isinstance(b, Node) or a.shape[-1] == 1:
             return
@@ -257,6 +215,16 @@ class Plan:
             first = 1
         if self._direction(b, 1, a) != first:
             self._copy(node, 1, b, TRANSPOSED if first == 1 else NORMAL)
+
+    def _align_tiles(self, node: Node) -> None:
+        """See to it that windows and filters are rectangles that lie alike."""
+        for operand, (first, lies) in enumerate(((1, IMAGES), (0, FILTERS))):
+            x = node.inputs[operand]
+            if not isinstance(x, Node):
+                continue
+            found = self.place(x)
+            if found is None or not _are_tiles(found[1], first):
+                self._copy(node, operand, x, lies)
 
     def _direction(self, node: Node, operand: int, other: Node) -> int | None:
         """1 where the multiplied elements lie side by side, ROW where one below the other."""
@@ -296,10 +264,16 @@ class Plan:
                 raise WorkbookError(f"the gradient of {node.name!r} has no cells to refer to")
             echo = Node(stop_gradient, (gradient,), gradient.value, node.scope, BACKWARD)
             self._slots[echo] = (node, BACKWARD)
-            self._lies[echo] = self._lies.get(node, NORMAL)
+            self._lies[echo] = self._lies.get(node) or usual(node.value.ndim)
             node.gradient = echo
             self._add_block(echo)
 
     def scopes(self) -> list[Scope]:
         """The strips from left to right: in the order of the calculation, the inputs first."""
         return list(dict.fromkeys(b.slot.scope for b in self.blocks.values()))
+
+
+def _are_tiles(addresses: Array, first: int) -> bool:
+    """Whether the axis ``first`` runs down and the next one to the right, cell by cell."""
+    down, right = (np.diff(addresses, axis=first + i) for i in range(2))
+    return bool((down == ROW).all() and (right == 1).all())

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import WorkbookError, mismatch
+from minnet.spreadsheet.blocks import IMAGES, arrange, parameter_orientations
 from minnet.spreadsheet.labels import RATE
 from minnet.spreadsheet.names import legal_name
-from minnet.spreadsheet.plan import arrange, parameter_orientations
 from minnet.spreadsheet.reader import Area, Book, open_book
 from minnet.tensor import Array
 
@@ -33,8 +33,8 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     """Load weights and learning rate from a workbook of ``model`` into it; give back the inputs.
 
     All or nothing: the model is changed only after every weight has been found, has the model's
-    shape and holds nothing but numbers. Inputs come as float64 arrays ``x`` and ``target`` in two
-    dimensions, as they lie on the sheet.
+    shape and holds nothing but numbers. Inputs come as float64 arrays ``x`` and ``target``: images
+    as (n, height, width, channels), others in two dimensions, as they lie on the sheet.
 
     Raises :class:`~minnet.errors.WorkbookError` for a file that is not a workbook, a name that is
     missing, an area of another shape, and for text, a formula or an empty cell where a number
@@ -62,6 +62,8 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     for name in ("x", "target"):
         if name in book.names:
             found.inputs[name] = book.numbers(book.names[name], f"the input {name!r}")
+    if "x" in found.inputs:
+        found.inputs["x"] = _images(found.inputs["x"], model.layers[0].input_shape)
     for parameter, array in zip(parameters, weights):
         found.weights.append(parameter.name)
         if not np.array_equal(array, parameter.data):
@@ -100,6 +102,19 @@ def _weight(book: Book, parameter: Any) -> Array:
     array = np.empty(parameter.size, parameter.dtype)
     array[arrange(parameter.shape, lies).reshape(-1)] = numbers.reshape(-1)
     return array.reshape(parameter.shape)
+
+
+def _images(numbers: Array, row_shape: tuple[int, ...]) -> Array:
+    """What lies on the sheet as images, where the model's rows are images that lie so."""
+    if len(row_shape) != 3 or len(numbers) % row_shape[0]:
+        return numbers
+    shape = (len(numbers) // row_shape[0], *row_shape)
+    order = arrange(shape, IMAGES)
+    if order.shape != numbers.shape:
+        return numbers
+    images = np.empty(order.size)
+    images[order.reshape(-1)] = numbers.reshape(-1)
+    return images.reshape(shape)
 
 
 def _orientation(area: Area, shape: tuple[int, ...]) -> str | None:

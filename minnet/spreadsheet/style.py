@@ -14,6 +14,7 @@ from minnet.tensor import Array
 
 FONT = "Calibri"
 _THIN = Side(style="thin", color="BFBFBF")
+_THICK = Side(style="medium", color="7F7F7F")
 _BOX = Border(left=_THIN, right=_THIN, top=_THIN, bottom=_THIN)
 _MIDDLE = Alignment(horizontal="center", shrink_to_fit=True)
 
@@ -126,18 +127,22 @@ class Styles:
     def text(self, name: str) -> int:
         return self._number(name, _TEXT_STYLES[name])
 
-    def block(self, role: str, number_format: str) -> int:
+    def block(self, role: str, number_format: str, above: bool = False, left: bool = False) -> int:
+        """A number in a block; ``above`` and ``left`` say where another tile of it borders."""
+        key = role, number_format, above, left
+        if key in self._known:
+            return self._known[key]
         attributes: dict[str, Any] = {
             "font": Font(
                 name=FONT, size=9, color=_INPUT_BLUE if role in ("input", "parameter") else "000000"
             ),
-            "border": _BOX,
+            "border": Border(_THICK if left else _THIN, _THIN, _THICK if above else _THIN, _THIN),
             "alignment": _MIDDLE,
             "number_format": number_format,
         }
         if _NUMBER_FILLS[role]:
             attributes["fill"] = _solid(str(_NUMBER_FILLS[role]))
-        return self._number((role, number_format), attributes)
+        return self._number(key, attributes)
 
     def _number(self, key: Any, attributes: dict[str, Any]) -> int:
         if key not in self._known:

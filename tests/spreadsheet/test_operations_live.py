@@ -11,6 +11,7 @@ from ops_cases import CASES, Example
 
 from minnet import Tensor, ops
 from minnet.spreadsheet import export_xlsx
+from minnet.spreadsheet.blocks import FILTERS, IMAGES, NORMAL, arrange
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.reader import Area, open_book
 from minnet.spreadsheet.recalculate import Recalculated
@@ -35,10 +36,14 @@ def scalar_of(example: Example, weights: Array) -> Any:
     return calculation
 
 
-def laid_out(area: Area, array: Array) -> Array:
-    """A tensor as the sheet shows it: the last axis to the right."""
-    assert array.size == area.rows * area.columns
-    return array.reshape(area.rows, area.columns)
+def order_on_sheet(live: Recalculated, area: Area, array: Array) -> Array:
+    """The positions of an input's elements as the sheet shows them: whichever explains it."""
+    for lies in (NORMAL, IMAGES, FILTERS) if array.ndim == 4 else (NORMAL,):
+        order = arrange(array.shape, lies)
+        fits = order.shape == (area.rows, area.columns)
+        if fits and np.array_equal(live.array(area), array.reshape(-1)[order]):
+            return order
+    raise AssertionError(f"{area} does not show {array}")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -75,7 +80,8 @@ def test_formula_agrees_with_the_engine(name: str, tmp_path: Path, data: Any) ->
         name = f"in_{i}_grad"
         assert (name in names) == (leaf.grad is not None)
         if leaf.grad is not None:
-            gradient = laid_out(names[name], leaf.grad.numpy())
+            order = order_on_sheet(live, names[f"in_{i}"], arrays[i])
+            gradient = leaf.grad.numpy().reshape(-1)[order]
             np.testing.assert_allclose(
                 live.array(names[name]), gradient, rtol=TOLERANCE, atol=TOLERANCE
             )

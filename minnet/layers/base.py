@@ -24,9 +24,7 @@ from minnet.errors import (
     unknown_name,
 )
 from minnet.ops.loss import softmax
-from minnet.ops.matmul import linear, matmul
 from minnet.ops.pointwise import exp, relu, sigmoid, tanh
-from minnet.ops.shape import reshape
 from minnet.recording import STATE
 from minnet.tensor import DEFAULT_DTYPE, Tensor
 
@@ -65,7 +63,7 @@ class Layer:
         #: The parameters by their names within the layer, in the order of ``get_weights``.
         self.parameters: dict[str, Tensor] = {}
         self.dtype: np.dtype[Any] = DEFAULT_DTYPE
-        self.input_shape = None if input_shape is None else _shape(self.kind, input_shape)
+        self.input_shape = None if input_shape is None else as_shape(self.kind, input_shape)
         #: Known, like ``parameters``, once the layer is built; None before.
         self.output_shape: Shape | None = None
         self._name = name
@@ -86,9 +84,16 @@ class Layer:
         """The output before the activation ``activation_name``, where the layer ends in one."""
         return self.call(x)
 
+    def joined(self, following: Layer) -> Function | None:
+        """One calculation for this layer and the one that follows it, if there is a faster one.
+
+        It need not be cheap to differentiate: it is used where nobody will.
+        """
+        return None
+
     def describe(self) -> str:
         """The layer in a few words, for summaries, errors and workbooks."""
-        return f"{type(self).__name__} {_short(self.input_shape)} → {_short(self.output_shape)}"
+        return f"{type(self).__name__} {short(self.input_shape)} → {short(self.output_shape)}"
 
     def add_parameter(
         self, name: str, shape: Shape, initializer: str | initializers.Initializer
@@ -154,9 +159,11 @@ class Layer:
         """:meth:`logits` for a batch, with the same care as calling the layer."""
         return self._run(self.logits, x)
 
-    def _run(self, function: Function, x: Tensor) -> Tensor:
+    def _run(self, function: Function, x: Tensor, output_shape: Shape | None = None) -> Tensor:
         if self.output_shape is None:
             self.set_up(x.shape[1:], x.dtype, None)
+        if output_shape is None:
+            output_shape = self.output_shape
         try:
             if STATE.tracer is None:
                 out = function(x)
@@ -165,11 +172,11 @@ class Layer:
                     out = function(x)
         except ValueError as error:
             self._reraise(error, f"called with shape {x.shape}")
-        if type(out) is not Tensor or out._data.shape[1:] != self.output_shape:
+        if type(out) is not Tensor or out._data.shape[1:] != output_shape:
             raise ShapeError(
                 mismatch(
                     f"layer {self.name!r} ({self.describe()})",
-                    f"a Tensor with rows of shape {self.output_shape} from call",
+                    f"a Tensor with rows of shape {output_shape} from call",
                     f"shape {out.shape}" if isinstance(out, Tensor) else type(out).__name__,
                 )
             )
@@ -203,7 +210,7 @@ class Layer:
             return self.output_shape
         self.dtype, self._rng = np.dtype(dtype), rng
         try:
-            output_shape = _shape(f"{self.name}.build", self.build(input_shape))
+            output_shape = as_shape(f"{self.name}.build", self.build(input_shape))
         except ValueError as error:
             self._reraise(error, f"built for rows of shape {input_shape}")
         self.input_shape, self.output_shape = input_shape, output_shape
@@ -214,95 +221,6 @@ class Layer:
         if isinstance(error, MinnetError) and not isinstance(error, ShapeError):
             raise error
         raise ShapeError(f"layer {self.name!r} ({self.describe()}), {occasion}: {error}") from error
-
-
-class Dense(Layer):
-    """activation(x·w + b): every unit reads every number of the last axis.
-
-    ``units``: the number of outputs. The weights are (in, units), the bias (units,); further axes
-    of the input are kept: (n, t, in) gives (n, t, units). ``activation``: a name or a function of a
-    tensor. ``input_dim=3`` is short for ``input_shape=(3,)``.
-
-    Raises :class:`~minnet.errors.ArgumentError` for units below 1 or an unknown activation or
-    initializer.
-    """
-
-    def __init__(
-        self,
-        units: int,
-        activation: str | Function | None = None,
-        use_bias: bool = True,
-        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
-        bias_initializer: str | initializers.Initializer = "zeros",
-        input_dim: int | None = None,
-        input_shape: Shape | None = None,
-        name: str | None = None,
-    ):
-        if input_dim is not None:
-            if input_shape is not None and tuple(input_shape) != (input_dim,):
-                raise ArgumentError(
-                    mismatch("Dense", "input_dim or input_shape", f"{input_dim} and {input_shape}")
-                )
-            input_shape = (input_dim,)
-        super().__init__(input_shape=input_shape, name=name)
-        (self.units,) = _shape("Dense units", (units,))
-        self.activation_name, self.activation = get_activation(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-
-    def build(self, input_shape: Shape) -> Shape:
-        if not input_shape:
-            raise ShapeError(mismatch("Dense", "rows with at least one axis", "single numbers"))
-        self.add_parameter("weight", (input_shape[-1], self.units), self.kernel_initializer)
-        if self.use_bias:
-            self.add_parameter("bias", (self.units,), self.bias_initializer)
-        return (*input_shape[:-1], self.units)
-
-    def logits(self, x: Tensor) -> Any:
-        """x·w + b."""
-        flat = x if x.ndim == 2 else reshape(x, (-1, x.shape[-1]))
-        parameters = self.parameters
-        if self.use_bias:
-            out = linear(flat, parameters["weight"], parameters["bias"])
-        else:
-            out = matmul(flat, parameters["weight"])
-        if x.ndim != 2:
-            out = reshape(out, (*x.shape[:-1], self.units))
-        out.name = f"{self.name}_out"
-        return out
-
-    def call(self, x: Tensor) -> Any:
-        out = self.logits(x)
-        return out if self.activation is None else self.activation(out)
-
-    def describe(self) -> str:
-        ending = "" if self.activation is None else f", {self.activation_name}"
-        output = (self.units,) if self.output_shape is None else self.output_shape
-        return f"Dense {_short(self.input_shape)} → {_short(output)}{ending}"
-
-
-class Activation(Layer):
-    """A function applied to each row: one of :data:`ACTIVATIONS` by name, or one of your own.
-
-    Raises :class:`~minnet.errors.ArgumentError` for an unknown name, suggesting the nearest.
-    """
-
-    def __init__(
-        self, activation: str | Function, input_shape: Shape | None = None, name: str | None = None
-    ):
-        super().__init__(input_shape=input_shape, name=name)
-        self.activation_name, self.activation = get_activation(activation)
-
-    def logits(self, x: Tensor) -> Any:
-        """The input itself."""
-        return x
-
-    def call(self, x: Tensor) -> Any:
-        return x if self.activation is None else self.activation(x)
-
-    def describe(self) -> str:
-        return str(self.activation_name)
 
 
 #: Activations by name; None stands for the identity.
@@ -336,7 +254,7 @@ def get_activation(activation: str | Function | None) -> tuple[str, Function | N
     return name, ACTIVATIONS[name]
 
 
-def _shape(where: str, shape: Any) -> Shape:
+def as_shape(where: str, shape: Any) -> Shape:
     """A shape as a tuple of Python ints, all at least 1."""
     whole = isinstance(shape, (tuple, list)) and all(
         isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in shape
@@ -346,5 +264,5 @@ def _shape(where: str, shape: Any) -> Shape:
     return tuple(int(n) for n in shape)
 
 
-def _short(shape: Shape | None) -> str:
+def short(shape: Shape | None) -> str:
     return "?" if shape is None else "×".join(map(str, shape))

@@ -1,0 +1,123 @@
+"""Where a window stands as it slides over an image: size, strides, padding, dilation.
+
+Plain whole numbers, shared by convolution and pooling. Vertical comes before horizontal everywhere:
+``(height, width)``.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+from minnet.errors import ArgumentError, ShapeError, mismatch, unknown_name
+
+Pair = tuple[int, int]
+#: ``((top, bottom), (left, right))``: how many rows and columns stand around an image.
+Padding = tuple[Pair, Pair]
+
+NO_PADDING: Padding = ((0, 0), (0, 0))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of ``size`` taps that steps by ``strides`` over an image with ``padding`` around it.
+
+    ``dilation`` is the distance between neighbouring taps; 1 means that they touch. Raises
+    :class:`~minnet.errors.ArgumentError` where a size, stride or dilation is below 1 or a padding
+    below 0.
+    """
+
+    size: Pair
+    strides: Pair = (1, 1)
+    padding: Padding = NO_PADDING
+    dilation: Pair = (1, 1)
+
+    def __post_init__(self) -> None:
+        for name in ("size", "strides", "dilation"):
+            _check_pair(name, getattr(self, name), 1)
+        for side in self.padding:
+            _check_pair("padding", side, 0)
+
+    @property
+    def reach(self) -> Pair:
+        """How many rows and columns the window covers, the gaps between its taps included."""
+        (kh, kw), (dh, dw) = self.size, self.dilation
+        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+
+    def output_size(self, height: int, width: int) -> Pair:
+        """How many places the window has, down and across an image.
+
+        Raises :class:`~minnet.errors.ShapeError` where the padded image is smaller than the window.
+        """
+        (top, bottom), (left, right) = self.padding
+        tall, wide = self.reach
+        spare_rows = height + top + bottom - tall
+        spare_columns = width + left + right - wide
+        if spare_rows < 0 or spare_columns < 0:
+            raise ShapeError(
+                mismatch(
+                    f"window {self.size[0]}x{self.size[1]} with dilation {self.dilation}",
+                    f"an image of at least {tall}x{wide} pixels, padding included",
+                    f"{height}x{width} pixels with padding {self.padding}",
+                    "Use a smaller window, padding='same', or larger images.",
+                )
+            )
+        return spare_rows // self.strides[0] + 1, spare_columns // self.strides[1] + 1
+
+
+def resolve_padding(
+    padding: Any, size: Pair, strides: Pair, dilation: Pair, height: int, width: int
+) -> Padding:
+    """Padding in any of its spellings as ``((top, bottom), (left, right))``.
+
+    ``padding`` is ``'valid'`` (none), ``'same'`` (TensorFlow's rule: the output has
+    ``ceil(side / stride)`` places, and where the padding is odd the bottom and right get one more),
+    one number for all sides, ``(vertical, horizontal)`` or ``((top, bottom), (left, right))``. Only
+    ``'same'`` looks at the image's ``height`` and ``width``. Raises
+    :class:`~minnet.errors.ArgumentError` for anything else.
+    """
+    if isinstance(padding, str):
+        if padding == "valid":
+            return NO_PADDING
+        if padding == "same":
+            return (
+                _same(size[0], strides[0], dilation[0], height),
+                _same(size[1], strides[1], dilation[1], width),
+            )
+        raise unknown_name("padding", padding, ("same", "valid"))
+    sides = (padding, padding) if not isinstance(padding, (tuple, list)) else tuple(padding)
+    if len(sides) == 2:
+        try:
+            vertical, horizontal = (_two_sides(side) for side in sides)
+        except TypeError:
+            pass
+        else:
+            return vertical, horizontal
+    raise ArgumentError(
+        mismatch(
+            "padding",
+            "'valid', 'same', a whole number, (vertical, horizontal) or "
+            "((top, bottom), (left, right))",
+            repr(padding),
+        )
+    )
+
+
+def _same(size: int, stride: int, dilation: int, side: int) -> Pair:
+    places = -(-side // stride)
+    total = max((places - 1) * stride + (size - 1) * dilation + 1 - side, 0)
+    return total // 2, total - total // 2
+
+
+def _two_sides(side: Any) -> Pair:
+    """One number for both sides, or a number for each; TypeError where it is neither."""
+    before, after = side if isinstance(side, (tuple, list)) and len(side) == 2 else (side, side)
+    pair = operator.index(before), operator.index(after)
+    _check_pair("padding", pair, 0)
+    return pair
+
+
+def _check_pair(name: str, pair: Pair, least: int) -> None:
+    if min(pair) < least:
+        raise ArgumentError(mismatch(f"a window's {name}", f"at least {least}", f"{pair}"))

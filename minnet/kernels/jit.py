@@ -1,0 +1,260 @@
+"""Compiling kernels: once per machine, for one thread and for many.
+
+A *kernel* is a function that loops over tasks with Numba's ``prange``. Its first argument is the
+number of workers; they share the tasks by taking the next number from a counter:
+
+    @kernel
+    def double(workers, counter, x, y):
+        for _ in prange(workers):
+            task = next_task(counter)
+            while task < len(x):
+                y[task] = 2 * x[task]
+                task = next_task(counter)
+
+    double(workers_for(len(x)), new_counter(), x, y)
+
+It is compiled when first called, as two twins: one runs in Numba's threads, the other in the
+caller's. The second one serves small tasks, callers that find the threads busy with the work of
+another Python thread, and processes that were forked while the threads were running, which GNU
+OpenMP does not survive. Helpers that kernels call are decorated with ``compiled``.
+
+The machine code is stored on disk, so another process need not compile again; :func:`cache_dir`
+says where. With ``NUMBA_DISABLE_JIT=1`` everything runs as plain Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import importlib
+import os
+import sys
+import tempfile
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import config
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
+
+from minnet.kernels import vector_ir
+
+#: Multiply-adds below which starting the threads costs more than it saves.
+SMALL = 100_000
+
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+compiled: Any = numba.njit(**_OPTIONS)
+
+
+# -- the cache on disk -----------------------------------------------------------------------------
+
+
+@functools.cache
+def cache_dir() -> Path | None:
+    """Where compiled kernels are kept; None where no directory can be written to.
+
+    The first of these that is writable: ``MINNET_CACHE_DIR``, ``__pycache__`` beside the kernels'
+    source, and the user's own cache.
+    """
+    wish = os.environ.get("MINNET_CACHE_DIR")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    choices = [Path(wish)] if wish else [Path(__file__).parent / "__pycache__", user / "minnet"]
+    for choice in choices:
+        try:
+            choice.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=choice):
+                return choice
+        except OSError:
+            continue
+    return None
+
+
+@functools.cache
+def _stamp() -> str:
+    """Changes whenever compiled code may: one kernel's code holds that of many helpers."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    digest.update(f"{numba.__version__} {llvmlite.__version__} {vector_ir.BYTES}".encode())
+    return digest.hexdigest()
+
+
+class _Locator:
+    """Tells Numba's cache where files go and when they are out of date."""
+
+    def __init__(self, function: Any, directory: Path):
+        self._py_file = function.__code__.co_filename  # the name Numba's warnings look for
+        self._directory = directory
+
+    @classmethod
+    def from_function(cls, function: Any, path: str) -> _Locator | None:
+        directory = cache_dir()
+        return None if directory is None else cls(function, directory)
+
+    def ensure_cache_path(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(self._directory)
+
+    def get_source_stamp(self) -> str:
+        return _stamp()
+
+    def get_disambiguator(self) -> str:
+        return "minnet"
+
+
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes: ClassVar[list[Any]] = [_Locator]
+
+
+class _Cache(FunctionCache):
+    """Numba's cache, which a damaged file or a full disk cannot break: we compile instead."""
+
+    _impl_class = _CacheImpl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception:  # unpickling damaged bytes may raise anything
+            self._start_again()
+            found = None
+        if found is None:
+            _announce()
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a full disk, or the damaged index again
+            self._start_again()
+
+    def _start_again(self) -> None:
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+
+
+class _NoCache(NullCache):
+    """Where nothing can be kept: says that a kernel is being compiled."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        _announce()
+
+
+@functools.cache
+def _announce() -> None:
+    where = cache_dir()
+    kept = "they are not kept, as no cache directory can be written to" if where is None else where
+    print(
+        f"minnet: compiling kernels for this machine, once; a few seconds each (kept: {kept})",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+# -- kernels and their twins ----------------------------------------------------------------------
+
+
+class Kernel:
+    """A function with a serial and a parallel compiled form; see the module's docstring."""
+
+    def __init__(self, function: Callable[..., None]):
+        functools.update_wrapper(self, function)
+        self._serial = _twin(function, "serial", parallel=False)
+        self._parallel = _twin(function, "parallel", parallel=True)
+
+    def __call__(self, workers: int, *arguments: Any) -> None:
+        if workers > 1 and _team.acquire(blocking=False):
+            try:
+                self._parallel(workers, *arguments)
+            finally:
+                _team.release()
+        else:
+            self._serial(1, *arguments)
+
+
+kernel = Kernel
+_team = threading.Lock()  # held while the threads work
+
+
+def _twin(function: Callable[..., None], suffix: str, parallel: bool) -> Any:
+    if config.DISABLE_JIT:
+        return function
+    twin = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        f"{function.__name__}_{suffix}",
+        function.__defaults__,
+    )
+    # Numba files compiled code under this name, and would otherwise confuse the twins.
+    twin.__qualname__ = f"{function.__module__.rpartition('.')[2]}.{twin.__name__}"
+    dispatcher = numba.njit(parallel=parallel, **_OPTIONS)(twin)
+    dispatcher._cache = _NoCache() if cache_dir() is None else _Cache(twin)
+    return dispatcher
+
+
+# -- threads ---------------------------------------------------------------------------------------
+
+
+class _Threads:
+    """What is known about Numba's threads in this process."""
+
+    forked = False  # true in the child of a process whose threads were running
+    started = False
+    openmp: Any = None  # asks GNU OpenMP for its limit, which threadpoolctl sets
+    openmp_default = 0
+
+
+def _start_threads() -> None:
+    from numba.np.ufunc import parallel
+
+    parallel._launch_threads()
+    if numba.threading_layer() == "omp":
+        omppool = importlib.import_module("numba.np.ufunc.omppool")
+        # A library's symbols include those of the libraries it was linked with.
+        ask = getattr(ctypes.CDLL(omppool.__file__), "omp_get_max_threads", None)
+        if ask is not None:
+            _Threads.openmp, _Threads.openmp_default = ask, ask()
+    _Threads.started = True
+
+
+def _after_fork() -> None:
+    global _team
+    _team = threading.Lock()  # another thread of the parent may have held it
+    _Threads.forked = _Threads.started
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def workers_for(work: int) -> int:
+    """How many workers should share so many multiply-adds (or their like).
+
+    At most ``numba.get_num_threads()``, which ``NUMBA_NUM_THREADS`` and ``numba.set_num_threads``
+    set, and at most what threadpoolctl allows; one where the task is small.
+    """
+    if work < SMALL or _Threads.forked or config.DISABLE_JIT:
+        return 1
+    if not _Threads.started:
+        _start_threads()
+    count = int(numba.get_num_threads())
+    if _Threads.openmp is not None:
+        allowed = _Threads.openmp()
+        if allowed != _Threads.openmp_default:
+            return min(count, allowed)
+    return count
+
+
+def new_counter() -> Any:
+    """A counter for :func:`minnet.kernels.vector.next_task`, on a cache line of its own."""
+    return np.zeros(8, np.int64)

@@ -1,0 +1,89 @@
+"""Arrays whose memory comes back: large results are written into blocks that are used again.
+
+The system hands out large arrays as fresh pages, and the first write to each page costs more than
+the calculation that fills it. So a block goes back to a pool when the last view of its array dies,
+and the next array of about its size takes it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minnet.tensor import Array
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+SMALLEST = 1 << 20  # bytes; below, the allocator keeps pages itself and is quicker
+#: Bytes that may lie idle; beyond, the block that has been idle longest goes back to the system.
+LIMIT = 1 << 30
+WASTE = 1.25  # a block may be this much larger than what is asked of it
+
+_idle: list[Array] = []  # raw bytes, the longest idle first
+_removing = threading.Lock()  # held by whoever takes blocks out; anybody may append one
+
+
+class _Block:
+    """Owns the memory of one array; NumPy keeps it alive as the base of every view."""
+
+    __slots__ = ("__array_interface__", "raw")
+
+    def __init__(self, raw: Array, shape: tuple[int, ...], dtype: np.dtype[Any]):
+        self.raw = raw
+        address = raw.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            "data": (address + -address % ALIGNMENT, False),
+            "shape": shape,
+            "typestr": dtype.str,
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        _idle.append(self.raw)
+        # The garbage collector may come here from within _take: then the next one tidies up.
+        if _removing.acquire(blocking=False):
+            try:
+                surplus = idle() - LIMIT
+                while surplus > 0:
+                    surplus -= _idle.pop(0).nbytes
+            finally:
+                _removing.release()
+
+
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+    """A C-contiguous array with undefined content, like ``np.empty``; a large one is aligned."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < SMALLEST:
+        return np.empty(shape, dtype)
+    return np.asarray(_Block(_take(size + ALIGNMENT), shape, dtype))
+
+
+def _take(size: int) -> Array:
+    """The smallest idle block that fits without much waste, or a new one."""
+    with _removing:
+        fitting = [i for i, r in enumerate(_idle) if size <= r.nbytes <= WASTE * size]
+        if fitting:
+            return _idle.pop(min(fitting, key=lambda i: _idle[i].nbytes))
+    return np.empty(size, np.uint8)
+
+
+def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+    """Like :func:`empty`, filled with zeros."""
+    out = empty(shape, dtype)
+    out.fill(0)
+    return out
+
+
+def idle() -> int:
+    """Bytes that wait to be used again."""
+    return sum(r.nbytes for r in list(_idle))
+
+
+def release() -> None:
+    """Give all idle memory back to the system."""
+    with _removing:
+        _idle.clear()

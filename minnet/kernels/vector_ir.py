@@ -1,0 +1,127 @@
+"""Instructions for whole vectors, as pieces of LLVM code.
+
+LLVM compiles a vector of any width for any machine: into one register where it has such, into
+several or into single numbers where it has not. So the width below is a matter of speed alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba.core import cgutils, config
+
+Value = Any  # llvmlite's ir.Value, which has no types
+
+
+def _register_bytes() -> int:
+    """The width of this machine's vector registers."""
+    override = os.environ.get("MINNET_VECTOR_BYTES")
+    if override:
+        return int(override)
+    if config.CPU_FEATURES is not None:
+        features = {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
+    else:
+        features = {name for name, has in llvmlite.binding.get_host_cpu_features().items() if has}
+    if "avx512f" in features:
+        return 64
+    return 32 if "avx" in features else 16
+
+
+#: Width of a vector in bytes; the environment variable MINNET_VECTOR_BYTES overrides the machine's.
+BYTES = _register_bytes()
+
+I32, I64, BYTE_POINTER = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+
+
+def int64(value: int) -> Value:
+    return ir.Constant(I64, value)
+
+
+def lanes_of(element: Any) -> int:
+    """How many numbers of an LLVM type ``float`` or ``double`` make a vector."""
+    return BYTES // (4 if isinstance(element, ir.FloatType) else 8)
+
+
+def vector_of(element: Any) -> Any:
+    return ir.VectorType(element, lanes_of(element))
+
+
+def constant(element: Any, value: float) -> Value:
+    """A vector with ``value`` in every lane."""
+    return ir.Constant(vector_of(element), [ir.Constant(element, float(value))] * lanes_of(element))
+
+
+def pointer(context: Any, builder: Any, array_type: Any, array: Value, index: Value) -> Value:
+    """Where element ``index`` of a contiguous array is; the index is not checked."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+def load(builder: Any, start: Value, offset: Value | int = 0) -> Value:
+    """The vector ``offset`` elements from the pointer ``start``."""
+    return builder.load(_place(builder, start, offset), align=_alignment(start))
+
+
+def store(builder: Any, value: Value, start: Value, offset: Value | int = 0) -> None:
+    builder.store(value, _place(builder, start, offset), align=_alignment(start))
+
+
+def _place(builder: Any, start: Value, offset: Value | int) -> Value:
+    if isinstance(offset, int):
+        offset = int64(offset)
+    element = start.type.pointee
+    return builder.bitcast(builder.gep(start, [offset]), vector_of(element).as_pointer())
+
+
+def _alignment(start: Value) -> int:
+    return 4 if isinstance(start.type.pointee, ir.FloatType) else 8
+
+
+def shuffle(builder: Any, a: Value, b: Value, lanes: Sequence[int]) -> Value:
+    """Chosen lanes of ``a`` (counted from 0) and of ``b`` (counted on from there)."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
+
+
+def broadcast(builder: Any, number: Value) -> Value:
+    """A number in every lane."""
+    kind = vector_of(number.type)
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(I32, 0))
+    return shuffle(builder, first, undefined, [0] * kind.count)
+
+
+def multiply_add(builder: Any, a: Value, b: Value, c: Value) -> Value:
+    """a·b + c, rounded once where the machine can, twice where it cannot."""
+    kind = a.type
+    name = f"llvm.fmuladd.v{kind.count}{'f32' if isinstance(kind.element, ir.FloatType) else 'f64'}"
+    signature = ir.FunctionType(kind, [kind] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
+
+
+def maximum(builder: Any, a: Value, b: Value) -> Value:
+    """The larger, lane by lane; NaN where either is NaN."""
+    better = builder.or_(
+        builder.fcmp_ordered(">", b, a),
+        builder.fcmp_unordered("uno", b, b),
+    )
+    return builder.select(better, b, a)
+
+
+def at_least(builder: Any, value: Value, floor: Value) -> Value:
+    """``value``, or ``floor`` where that is larger; NaN stays NaN. One instruction on x86."""
+    return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
+
+
+def prefetch(builder: Any, start: Value, offset: Value | int, locality: int = 2) -> None:
+    """Ask for the cache line ``offset`` elements from ``start``; an address may be invalid."""
+    if isinstance(offset, int):
+        offset = int64(offset)
+    signature = ir.FunctionType(ir.VoidType(), [BYTE_POINTER, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+    place = builder.bitcast(builder.gep(start, [offset]), BYTE_POINTER)
+    read, data = ir.Constant(I32, 0), ir.Constant(I32, 1)
+    builder.call(function, [place, read, ir.Constant(I32, locality), data])

@@ -1,0 +1,69 @@
+"""Arrangements of weights are kept while the weights live unchanged, and only then."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+from minnet.kernels.prepared import kept_bytes, prepared
+
+
+class Maker:
+    """Arranges weights by doubling them, and counts how often."""
+
+    def __init__(self, weights: np.ndarray):
+        self.weights = weights
+        self.calls = 0
+
+    def __call__(self) -> np.ndarray:
+        self.calls += 1
+        return 2 * self.weights
+
+
+def test_kept_from_the_second_time_on() -> None:
+    weights = np.ones(1000)
+    make = Maker(weights)
+    before = kept_bytes()
+    prepared(weights, "form", make)
+    assert kept_bytes() == before and weights.flags.writeable
+    second = prepared(weights, "form", make)
+    assert kept_bytes() == before + 8000
+    assert prepared(weights, "form", make) is second
+    assert make.calls == 2
+
+
+def test_kept_weights_cannot_be_edited() -> None:
+    weights = np.ones(3)
+    for _ in range(2):
+        prepared(weights, "form", Maker(weights))
+    with pytest.raises(ValueError, match="read-only"):
+        weights[0] = 5
+
+
+def test_forms_are_told_apart() -> None:
+    weights = np.ones(3)
+    for _ in range(2):
+        one = prepared(weights, ("form", 1), lambda: 1 * weights)
+        two = prepared(weights, ("form", 2), lambda: 2 * weights)
+    assert one.sum() == 3 and two.sum() == 6
+
+
+def test_forgotten_with_the_weights() -> None:
+    before = kept_bytes()
+    weights = np.ones(1000)
+    for _ in range(2):
+        prepared(weights, "form", Maker(weights))
+    assert kept_bytes() > before
+    del weights
+    gc.collect()
+    assert kept_bytes() == before
+
+
+def test_views_are_arranged_anew_each_time() -> None:
+    owner = np.ones(10)
+    view = owner[2:]
+    for factor in (1, 2, 3):
+        owner[...] = factor
+        assert prepared(view, "form", Maker(view)).sum() == 2 * 8 * factor
