@@ -15,14 +15,11 @@ training loop of one's own would be; PyTorch's is such a loop too.
 from __future__ import annotations
 
 import itertools
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from timing import Candidate, Step, Table, heading, interleaved
 
 import minnet
 from minnet import ops
@@ -32,11 +29,7 @@ try:
 except ImportError:
     torch = None
 
-Step = Callable[[], Any]
-
 ROUNDS = 40
-BLOCK = 0.02  # seconds of steps in a round
-PAUSE = 0.1  # seconds before each block
 RATE = 0.01
 STEPS = 30  # batches in an epoch of fit
 SIZES = (64, 32, 10)  # of the network with a hidden layer
@@ -137,12 +130,12 @@ def torch_step(network: Any, loss_function: Any, x: Any, y: Any) -> Step:
     return step
 
 
-def with_threads(threads: int, step: Step) -> tuple[Step, Step]:
-    return step, lambda: torch.set_num_threads(threads)
+def with_threads(threads: int, step: Step) -> Candidate:
+    return Candidate(step, lambda: torch.set_num_threads(threads))
 
 
-def candidates() -> dict[str, dict[str, tuple[Step, Step]]]:
-    """By network and candidate: a step, and what to do before a block of steps."""
+def candidates() -> dict[str, dict[str, Candidate]]:
+    """By network and candidate."""
     networks: dict[str, tuple[Step, Step, Step]] = {
         "linear, batch 1": (linear_model, linear_engine, linear_torch),
         "MLP 64-32-10, batch 1": (
@@ -158,58 +151,35 @@ def candidates() -> dict[str, dict[str, tuple[Step, Step]]]:
     }
     table = {}
     for network, (model, engine, peer) in networks.items():
-        table[network] = {"model": (model(), int), "engine": (engine(), int)}
+        table[network] = {"model": Candidate(model()), "engine": Candidate(engine())}
         if torch is not None:
             for threads in (1, 2):
                 table[network][f"torch, {threads}"] = with_threads(threads, peer())
     return table
 
 
-def block(step: Step, before: Step, steps: int) -> float:
-    """Seconds per step in a block of so many."""
-    time.sleep(PAUSE)
-    before()
-    step()
-    start = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return (time.perf_counter() - start) / steps
-
-
 def measure(rounds: int) -> dict[str, dict[str, float]]:
     """Medians in microseconds, by network and candidate."""
     medians = {}
     for network, steps in candidates().items():
-        counts = {n: max(1, int(BLOCK / block(*c, 20))) for n, c in steps.items()}
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(rounds):
-            for name, candidate in steps.items():
-                times[name].append(block(*candidate, counts[name]))
-        medians[network] = {name: 1e6 * statistics.median(t) for name, t in times.items()}
+        medians[network] = {name: 1e6 * t for name, t in interleaved(steps, rounds).items()}
         medians[network]["model"] /= STEPS
     return medians
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    peer = "no PyTorch" if torch is None else f"PyTorch {torch.__version__}"
-    print(
-        f"minnet {minnet.__version__}, NumPy {np.__version__}, {peer}, "
-        f"Python {platform.python_version()}; medians of {rounds} rounds\n"
-    )
+    print(f"{heading(torch)}; medians of {rounds} rounds\n")
     columns = ["model µs", "engine µs", "torch µs", "threads", "torch ÷ model", "torch ÷ engine"]
-    print(f"| {'one SGD step':<22} | {' | '.join(columns)} |")
-    print(f"|{'-' * 24}|{'|'.join('-' * (len(c) + 1) + ':' for c in columns)}|")
+    table = Table("one SGD step", 22, columns)
     for network, found in measure(rounds).items():
         cells = [f"{found['model']:.1f}", f"{found['engine']:.1f}"]
-        if torch is None:
-            cells += ["", "", "", ""]
-        else:
+        if torch is not None:
             threads = min((1, 2), key=lambda n: found[f"torch, {n}"])
             best = found[f"torch, {threads}"]
             cells += [f"{best:.1f}", str(threads)]
             cells += [f"{best / found['model']:.2f}", f"{best / found['engine']:.2f}"]
-        print(f"| {network:<22} | {' | '.join(t.rjust(len(c)) for t, c in zip(cells, columns))} |")
+        table.row(network, *cells)
 
 
 if __name__ == "__main__":

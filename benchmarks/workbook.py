@@ -10,16 +10,13 @@ Recalculating needs IronCalc and is skipped without it.
 from __future__ import annotations
 
 import importlib.util
-import platform
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from timing import Table, heading, in_own_process, peak_bytes
 
 import minnet
 
@@ -64,23 +61,12 @@ def run(task: str, size: str, path: str) -> None:
     start = time.perf_counter()
     count = export(NETWORKS[size], path) if task == "export" else globals()[task](path)
     seconds = time.perf_counter() - start
-    unit = 1 if sys.platform == "darwin" else 1024
-    print(count, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
-
-
-def measure(task: str, size: str, path: str) -> tuple[int, float, float]:
-    command: list[Any] = [sys.executable, __file__, task, size, path]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    count, seconds, peak = done.stdout.split()
-    return int(count), float(seconds), float(peak)
+    print(count, seconds, peak_bytes())
 
 
 def main() -> None:
-    print(
-        f"minnet {minnet.__version__}, NumPy {np.__version__}, Python {platform.python_version()}\n"
-    )
-    print("| task                         |     cells |    s | peak MB | file MB |")
-    print("|------------------------------|----------:|-----:|--------:|--------:|")
+    print(f"{heading()}\n")
+    table = Table("task", 28, ["    cells", "   s", "peak MB", "file MB"])
     tasks = ["export", "read"]
     if importlib.util.find_spec("ironcalc") is not None:
         tasks.append("recalculate")
@@ -88,11 +74,11 @@ def main() -> None:
         for size in NETWORKS:
             path = Path(folder, "network.xlsx")
             for task in tasks:
-                count, seconds, peak = measure(task, size, str(path))
-                title, file = f"{task}, about {size}", path.stat().st_size / 1e6
-                cells = f"{count:,}" if count else ""
-                row = f"| {title:<28} | {cells:>9} | {seconds:4.1f} | {peak / 1e6:7.0f} |"
-                print(f"{row} {file:7.1f} |", flush=True)
+                count, seconds, peak = in_own_process(__file__, task, size, str(path))
+                cells = f"{count:,.0f}" if count else ""
+                file = path.stat().st_size / 1e6
+                row = [cells, f"{seconds:.1f}", f"{peak / 1e6:.0f}", f"{file:.1f}"]
+                table.row(f"{task}, about {size}", *row)
 
 
 if __name__ == "__main__":

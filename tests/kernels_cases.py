@@ -7,10 +7,16 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from minnet.kernels.geometry import Window
 from minnet.tensor import Array
+
+#: Every test of a kernel runs in float32; float64, which takes as long to compile again, is slow.
+each_dtype = pytest.mark.parametrize(
+    "dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
+)
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from minnet.errors import ArgumentError, ShapeError, mismatch, unknown_name
+from minnet.tensor import Array
 
 Pair = tuple[int, int]
 #: ``((top, bottom), (left, right))``: how many rows and columns stand around an image.
@@ -121,3 +125,52 @@ def _two_sides(side: Any) -> Pair:
 def _check_pair(name: str, pair: Pair, least: int) -> None:
     if min(pair) < least:
         raise ArgumentError(mismatch(f"a window's {name}", f"at least {least}", f"{pair}"))
+
+
+# -- for loops over places and taps ----------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """How a window slides over images of one size, in tables.
+
+    Where there is padding not all taps of a window are inside the image. Those that are form a
+    rectangle, so two tables tell all: for each row of places, which row of the image the first tap
+    inside sees, which tap that is, and how many there are; and the same for columns.
+    """
+
+    places: Pair  # down and across
+    rows: Array  # (places down, 3), whole numbers
+    columns: Array  # (places across, 3)
+    #: The images' height, width and channels; how many taps a row of the window has; and how many
+    #: elements in memory lie between a tap and the one below it, and the one on its right.
+    sizes: tuple[int, int, int, int, int, int]
+    jumps: Array  # (taps,): elements from the first tap to each tap, row by row
+    tiled: bool  # every pixel is seen exactly once
+
+
+@lru_cache(maxsize=1024)
+def plan(window: Window, height: int, width: int, channels: int) -> Plan:
+    """How the window slides over images ``(n, height, width, channels)``.
+
+    Raises :class:`~minnet.errors.ShapeError` where it does not fit into them.
+    """
+    places = window.output_size(height, width)
+    rows, rows_tiled = _line(window, 0, places[0], height)
+    columns, columns_tiled = _line(window, 1, places[1], width)
+    down, across = window.dilation[0] * width * channels, window.dilation[1] * channels
+    jumps = (np.arange(window.size[0])[:, None] * down + np.arange(window.size[1]) * across).ravel()
+    for table in (rows, columns, jumps):
+        table.setflags(write=False)
+    sizes = height, width, channels, window.size[1], down, across
+    return Plan(places, rows, columns, sizes, jumps, rows_tiled and columns_tiled)
+
+
+def _line(window: Window, axis: int, places: int, side: int) -> tuple[Array, bool]:
+    """The table of an axis, and whether each row (or column) of the image is seen exactly once."""
+    taps = np.arange(window.size[axis]) * window.dilation[axis]
+    start = np.arange(places) * window.strides[axis] - window.padding[axis][0]
+    seen = start[:, None] + taps
+    inside = (seen >= 0) & (seen < side)
+    first = inside.argmax(axis=1)
+    table = np.stack([start + taps[first], first, inside.sum(axis=1)], axis=1)
+    return table, np.array_equal(np.sort(seen[inside]), np.arange(side))

@@ -42,6 +42,7 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
+from numba.extending import overload
 
 from minnet.kernels import vector_ir
 
@@ -51,6 +52,24 @@ SMALL = 100_000
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 compiled: Any = numba.njit(**_OPTIONS)
+#: For helpers that are called from one place: compiling them there alone takes less time.
+inlined: Any = numba.njit(inline="always", **_OPTIONS)
+
+
+def shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Like ``compiled``, for a large helper that is called with many a constant.
+
+    Numba compiles a helper anew for each combination of constants that it is given, since 1 has
+    another type than an integer has; an overload it compiles for the types alone.
+    """
+    if not config.DISABLE_JIT:
+
+        @overload(function, jit_options=_OPTIONS)
+        @functools.wraps(function)
+        def choose(*_: Any) -> Callable[..., Any]:
+            return function
+
+    return function
 
 
 # -- the cache on disk -----------------------------------------------------------------------------
@@ -212,6 +231,11 @@ class _Threads:
     started = False
     openmp: Any = None  # asks GNU OpenMP for its limit, which threadpoolctl sets
     openmp_default = 0
+
+
+def threads_are_running() -> bool:
+    """Whether this process has begun to use Numba's threads."""
+    return _Threads.started
 
 
 def _start_threads() -> None:

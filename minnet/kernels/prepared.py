@@ -2,7 +2,7 @@
 
 A network that only predicts uses the same weights again and again, and rearranging them costs as
 much as a few images do. Training makes new weight arrays at every step, and what is used once is
-not worth keeping: so an arrangement is kept from the second time on that it is asked for.
+not worth keeping: so an arrangement is kept from the second time on that weights are seen.
 
 An array of weights is *the same* while it is the same object and cannot have been written to. To be
 sure of that it is made read-only when its arrangement is kept; a parameter is given new values by
@@ -21,41 +21,43 @@ import numpy as np
 from minnet.tensor import Array
 
 _lock = threading.RLock()
-#: For each array of weights, by its identity: its arrangements, None for one asked for once.
-_kept: dict[int, dict[Hashable, Array | None]] = {}
-_guards: dict[int, weakref.ref[Array]] = {}
+#: For each array of weights, by its identity: a reference that tells when it dies, the uses that it
+#: has been seen in, and its arrangements.
+_known: dict[int, tuple[weakref.ref[Array], set[Hashable], dict[Hashable, Array]]] = {}
 
 
-def prepared(weights: Array, arrangement: Hashable, arrange: Callable[[], Array]) -> Array:
-    """The result of ``arrange()``, from before where these weights have been arranged that way."""
+def seen(weights: Array, use: Hashable) -> bool:
+    """Whether these weights were asked about for this use before."""
     key = id(weights)
-    with _lock:
-        found = _kept.get(key, {}).get(arrangement)
-    if found is not None:
-        return found
-    result = arrange()
-    if isinstance(weights.base, np.ndarray):
-        return result
-    with _lock:
-        if key not in _guards:
-            _guards[key] = weakref.ref(weights, lambda _: _forget(key))
-            _kept[key] = {}
-        mine = _kept[key]
-        if arrangement in mine:
-            weights.setflags(write=False)
-            mine[arrangement] = result
-        else:
-            mine[arrangement] = None
-    return result
+    known = _known.get(key)
+    if known is not None and use in known[1]:
+        return True
+    if not isinstance(weights.base, np.ndarray):
+        with _lock:
+            if key not in _known:
+                _known[key] = weakref.ref(weights, lambda _: _forget(key)), set(), {}
+            _known[key][1].add(use)
+    return False
+
+
+def prepared(weights: Array, form: Hashable, arrange: Callable[[], Array], keep: bool) -> Array:
+    """The result of ``arrange()``, from before where it was kept; ``keep``: what ``seen`` said."""
+    if not keep:
+        return arrange()
+    forms = _known[id(weights)][2]
+    found = forms.get(form)
+    if found is None:
+        weights.setflags(write=False)
+        found = forms[form] = arrange()
+    return found
 
 
 def _forget(key: int) -> None:
     with _lock:
-        _kept.pop(key, None)
-        _guards.pop(key, None)
+        _known.pop(key, None)
 
 
 def kept_bytes() -> int:
     """Memory that arrangements take up."""
     with _lock:
-        return sum(a.nbytes for forms in _kept.values() for a in forms.values() if a is not None)
+        return sum(a.nbytes for _, _, forms in _known.values() for a in forms.values())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.core import config
+from numba.core import cgutils, config
 from numba.extending import intrinsic, models, overload, register_model
 
 from minnet.kernels import vector_ir as ir
@@ -80,6 +80,79 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), emit
+
+
+@emitted(_store)
+def store_uncached(typing: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Store what will not be read soon: it goes to memory without displacing what is in the cache.
+
+    The place must be a multiple of the vector's size, as an address. Other threads see it after the
+    next call of :func:`next_task`, at the latest.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = ir.pointer(context, builder, signature.args[0], *arguments[:2])
+        ir.store_uncached(builder, arguments[2], start)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), emit
+
+
+def _prefetch(array: Any, index: int) -> None:
+    """Nothing that shows, and nothing that could fail: the index may lie outside the array."""
+
+
+def _fetch(write: bool) -> Any:
+    @emitted(_prefetch)
+    def fetch(typing: Any, array: Any, index: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            start = ir.pointer(context, builder, signature.args[0], *arguments)
+            ir.prefetch(builder, start, 0, locality=3, write=write)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), emit
+
+    return fetch
+
+
+#: Bring what is at an index into the cache, for reading or for writing to it soon.
+prefetch, prefetch_to_write = _fetch(False), _fetch(True)
+
+
+def _copy(source: Any, start: int, target: Any, to: int, count: int) -> None:
+    target[to : to + count] = source[start : start + count]
+
+
+@emitted(_copy)
+def copy(typing: Any, source: Any, start: Any, target: Any, to: Any, count: Any) -> Any:
+    """Copy numbers that follow one another; less code, and so sooner compiled, than a loop."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kinds, size = signature.args, source.dtype.bitwidth // 8
+        first = ir.pointer(context, builder, kinds[0], *arguments[:2])
+        place = ir.pointer(context, builder, kinds[2], *arguments[2:4])
+        cgutils.raw_memcpy(builder, place, first, arguments[4], size)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(source, index, target, index, index), emit
+
+
+def _clear(target: Any, to: int, count: int) -> None:
+    target[to : to + count] = 0
+
+
+@emitted(_clear)
+def clear(typing: Any, target: Any, to: Any, count: Any) -> Any:
+    """Set numbers that follow one another to zero."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = ir.pointer(context, builder, signature.args[0], *arguments[:2])
+        size = builder.mul(arguments[2], ir.int64(target.dtype.bitwidth // 8))
+        cgutils.memset(builder, place, size, 0)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, types.intp), emit
 
 
 def _broadcast(number: Any) -> Any:

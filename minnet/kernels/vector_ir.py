@@ -70,6 +70,12 @@ def store(builder: Any, value: Value, start: Value, offset: Value | int = 0) -> 
     builder.store(value, _place(builder, start, offset), align=_alignment(start))
 
 
+def store_uncached(builder: Any, value: Value, start: Value) -> None:
+    """Store to an address that is a multiple of the vector's size, past the cache."""
+    instruction = builder.store(value, _place(builder, start, 0), align=BYTES)
+    instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
+
+
 def _place(builder: Any, start: Value, offset: Value | int) -> Value:
     if isinstance(offset, int):
         offset = int64(offset)
@@ -116,12 +122,14 @@ def at_least(builder: Any, value: Value, floor: Value) -> Value:
     return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
 
 
-def prefetch(builder: Any, start: Value, offset: Value | int, locality: int = 2) -> None:
+def prefetch(
+    builder: Any, start: Value, offset: Value | int, locality: int = 2, write: bool = False
+) -> None:
     """Ask for the cache line ``offset`` elements from ``start``; an address may be invalid."""
     if isinstance(offset, int):
         offset = int64(offset)
     signature = ir.FunctionType(ir.VoidType(), [BYTE_POINTER, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
     place = builder.bitcast(builder.gep(start, [offset]), BYTE_POINTER)
-    read, data = ir.Constant(I32, 0), ir.Constant(I32, 1)
-    builder.call(function, [place, read, ir.Constant(I32, locality), data])
+    numbers = [ir.Constant(I32, number) for number in (int(write), locality, 1)]
+    builder.call(function, [place, *numbers])

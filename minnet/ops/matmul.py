@@ -23,7 +23,7 @@ from minnet.ops.shape import Transpose, transpose
 from minnet.tensor import Array
 
 #: Products of fewer multiplications are NumPy's without asking: choosing would take longer.
-SMALL = 1 << 19
+SMALL = 1 << 18
 
 _column_sums_of: Any = np.add.reduce
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from minnet.kernels.prepared import kept_bytes, prepared
+from minnet.kernels import prepared
+from minnet.kernels.prepared import kept_bytes
 
 
 class Maker:
@@ -22,22 +24,26 @@ class Maker:
         return 2 * self.weights
 
 
+def arranged(weights: np.ndarray, form: object, make: Callable[[], np.ndarray]) -> np.ndarray:
+    return prepared.prepared(weights, form, make, prepared.seen(weights, "a use"))
+
+
 def test_kept_from_the_second_time_on() -> None:
     weights = np.ones(1000)
     make = Maker(weights)
     before = kept_bytes()
-    prepared(weights, "form", make)
+    arranged(weights, "form", make)
     assert kept_bytes() == before and weights.flags.writeable
-    second = prepared(weights, "form", make)
+    second = arranged(weights, "form", make)
     assert kept_bytes() == before + 8000
-    assert prepared(weights, "form", make) is second
+    assert arranged(weights, "form", make) is second
     assert make.calls == 2
 
 
 def test_kept_weights_cannot_be_edited() -> None:
     weights = np.ones(3)
     for _ in range(2):
-        prepared(weights, "form", Maker(weights))
+        arranged(weights, "form", Maker(weights))
     with pytest.raises(ValueError, match="read-only"):
         weights[0] = 5
 
@@ -45,8 +51,8 @@ def test_kept_weights_cannot_be_edited() -> None:
 def test_forms_are_told_apart() -> None:
     weights = np.ones(3)
     for _ in range(2):
-        one = prepared(weights, ("form", 1), lambda: 1 * weights)
-        two = prepared(weights, ("form", 2), lambda: 2 * weights)
+        one = arranged(weights, ("form", 1), lambda: 1 * weights)
+        two = arranged(weights, ("form", 2), lambda: 2 * weights)
     assert one.sum() == 3 and two.sum() == 6
 
 
@@ -54,7 +60,7 @@ def test_forgotten_with_the_weights() -> None:
     before = kept_bytes()
     weights = np.ones(1000)
     for _ in range(2):
-        prepared(weights, "form", Maker(weights))
+        arranged(weights, "form", Maker(weights))
     assert kept_bytes() > before
     del weights
     gc.collect()
@@ -66,4 +72,11 @@ def test_views_are_arranged_anew_each_time() -> None:
     view = owner[2:]
     for factor in (1, 2, 3):
         owner[...] = factor
-        assert prepared(view, "form", Maker(view)).sum() == 2 * 8 * factor
+        assert arranged(view, "form", Maker(view)).sum() == 2 * 8 * factor
+
+
+def test_each_use_is_seen_by_itself() -> None:
+    weights = np.ones(3)
+    assert not prepared.seen(weights, "forward")
+    assert not prepared.seen(weights, "backward")
+    assert prepared.seen(weights, "forward")

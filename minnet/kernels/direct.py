@@ -1,0 +1,305 @@
+"""Convolution of any kind, straight from its definition: kernel size, strides, dilation, groups.
+
+The pixels of one row of the result, by the filters, are a matrix product: a row of A is what one
+pixel's window sees, a column of B a filter. A's rows overlap in the image and need not be copied
+from there: from one pixel to the next A moves on by ``stride * channels`` numbers, and a *tap*, a
+piece of the window that lies in one piece in memory, begins at the same distance from every pixel.
+A tap is a whole row of the window, all its channels included, or one element of it where a dilation
+or groups make gaps. See :mod:`minnet.kernels.microkernel` for how the product is done.
+
+A task is a band of rows of one image, for some of the filters. Padding is put around a copy of just
+the rows that a band sees, which stays in the cache.
+
+The same function calculates the gradient of the images, see :mod:`minnet.kernels.direct_gradients`:
+so padding may be negative, and the result may be written to every second (or third …) pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from minnet.kernels import memory
+from minnet.kernels.geometry import Pair, Window
+from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.microkernel import panel_of, product_rows, width_for
+from minnet.kernels.panels import copy_columns, flat, pack
+from minnet.kernels.vector import clear, copy, lanes, next_task
+from minnet.tensor import Array
+
+BAND_BYTES = 1 << 17  # of padded rows: a quarter of the second-level cache
+STRIP_BYTES = 1 << 14  # of weights for one pass over a row of pixels: half of the first-level cache
+ROW = 96  # pixels that 1x1 windows take as a row, whatever the image's shape
+
+
+class Sizes(NamedTuple):
+    """What the kernel is told; its plan is these numbers as an array."""
+
+    images: int
+    height: int
+    width: int
+    groups: int
+    channels: int  # in one group
+    filters: int  # in one group
+    rows: int  # of the result
+    columns: int
+    last: int  # columns of the last row
+    row_step: int  # the strides
+    column_step: int
+    top: int  # where the first window begins: so many rows above the image
+    left: int
+    padded: int  # whether bands are copied
+    wide: int  # length of a row that the windows see, in pixels
+    depth: int  # of one tap
+    band: int  # rows of the result in a task
+    share: int  # panels in a task
+    strip: int  # panels in one pass over a row
+    room: int  # for a task's copies
+    y_start: int
+    y_image: int  # from one image, row, column of the result to the next
+    y_row: int
+    y_column: int
+
+
+def forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    window: Window,
+    groups: int = 1,
+    relu: bool = False,
+    packed: Array | None = None,
+) -> Array:
+    """The convolution of images ``x`` with ``w``, see :func:`minnet.kernels.reference.conv2d`.
+
+    ``packed`` is what :func:`pack_weights` made of ``w``; without it that is done here.
+    """
+    n, height, width, _ = x.shape
+    filters = w.shape[3]
+    rows, columns = window.output_size(height, width)
+    y = memory.empty((n, rows, columns, filters), x.dtype)
+    if y.size:
+        if packed is None:
+            packed = pack_weights(w, groups)
+        floor = x.dtype.type(0 if relu else -np.inf)
+        (top, _), (left, _) = window.padding
+        sight = Sight(window.size, window.strides, window.dilation, (-top, -left))
+        place = Place(0, rows * columns * filters, columns * filters, filters)
+        bias = padded_bias(b, filters, groups, x.dtype)
+        correlate(x, packed, bias, floor, y, sight, groups, rows, columns, place)
+    return y
+
+
+class Sight(NamedTuple):
+    """What the windows see: like a Window, but ``first``, the first one's corner, may be anywhere.
+
+    Where it is negative it is above, or left of, the image; zeros are all around.
+    """
+
+    size: Pair
+    strides: Pair
+    dilation: Pair
+    first: Pair
+
+    def span(self, places: Pair) -> Pair:
+        """How many rows and columns of an image so many windows see."""
+        (kh, kw), (dh, dw), (sh, sw) = self.size, self.dilation, self.strides
+        return (places[0] - 1) * sh + (kh - 1) * dh + 1, (places[1] - 1) * sw + (kw - 1) * dw + 1
+
+
+class Place(NamedTuple):
+    """Where in the result's memory the first pixel is, and the next image, row and column."""
+
+    start: int
+    image: int
+    row: int
+    column: int
+
+
+#: A window of one pixel.
+POINTWISE = Sight((1, 1), (1, 1), (1, 1), (0, 0))
+
+
+def pack_weights(w: Array, groups: int = 1) -> Array:
+    """The weights as the kernel reads them: ``[panels][groups][taps][depth][panel]``, flat."""
+    kh, kw, channels, filters = w.shape
+    each = filters // groups
+    width = panel_of(w.dtype, width_for(each, w.dtype))
+    return pack(flat(w), np.arange(groups) * each, filters, 1, kh * kw * channels, each, width)
+
+
+def padded_bias(b: Array | None, filters: int, groups: int, dtype: Any) -> Array:
+    """The bias with each group filled up with zeros to whole panels, flat."""
+    each = filters // groups
+    width = panel_of(dtype, width_for(each, dtype))
+    whole = -(-each // width) * width
+    if b is not None and whole == each:
+        return flat(b)
+    bias = np.zeros((groups, whole), dtype)
+    if b is not None:
+        bias[:, :each] = b.reshape(groups, each)
+    return flat(bias)
+
+
+def correlate(
+    x: Array, packed: Array, bias: Array, floor: Any, y: Array,
+    sight: Sight, groups: int, rows: int, columns: int, place: Place,
+) -> None:  # fmt: skip
+    """Write ``rows`` x ``columns`` results for each image to their ``place`` in ``y``."""
+    workers = workers_for(x.shape[0] * rows * columns * packed.size)
+    plan, taps, room = _plan(
+        x.shape, sight, groups, y.shape[3] // groups, rows, columns, place, workers, x.dtype
+    )
+    space = memory.empty((workers * room,), x.dtype)
+    convolve(
+        workers, new_counter(), width_for(y.shape[3] // groups, x.dtype), plan,
+        flat(x), taps, packed, bias, floor, y.reshape(-1), space, flat(space),
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    shape: tuple[int, int, int, int], sight: Sight, groups: int, filters: int,
+    rows: int, columns: int, place: Place, workers: int, dtype: Any,
+) -> tuple[Array, Array, int]:  # fmt: skip
+    """(Sizes as an array, the taps, the room for one worker's copies)."""
+    n, height, width, channels = shape
+    (kh, kw), (dh, dw), (row_step, column_step) = sight.size, sight.dilation, sight.strides
+    top, left = -sight.first[0], -sight.first[1]
+    seen = sight.span((rows, columns))
+    last = columns
+    dense = Place(0, rows * columns * place.column, columns * place.column, place.column)
+    if sight == POINTWISE and seen == (height, width) and place == dense:
+        # Windows of one pixel see the images as one long row.
+        pixels = n * height * width
+        n, height, width = 1, -(-pixels // ROW), ROW
+        rows, columns, last = height, width, pixels - (height - 1) * width
+        seen, place = (height, width), Place(0, 0, columns * place.column, place.column)
+    padded = top != 0 or left != 0 or seen[0] > height or seen[1] > width
+    wide = seen[1] if padded else width
+    if groups == 1 and dw == 1:
+        taps, depth = np.arange(kh) * (dh * wide * channels), kw * channels
+    else:
+        grid = np.arange(kh)[:, None] * (dh * wide) + np.arange(kw) * dw
+        taps, depth = grid.reshape(-1) * channels, channels // groups
+    size, panel = dtype.itemsize, panel_of(dtype, width_for(filters, dtype))
+    count = -(-filters // panel)
+    row_bytes = wide * channels * size * row_step
+    band = max(1, min(rows, BAND_BYTES // max(1, row_bytes)))
+    share = count
+    if workers > 1:
+        while n * -(-rows // band) * -(-count // share) < 4 * workers and (band > 4 or share > 1):
+            if band > 4:
+                band = -(-band // 2)
+            else:
+                share = -(-share // 2)
+    band_rows = sight.span((band, 1))[0]
+    room = band_rows * wide * channels if padded else 0
+    panel_bytes = max(1, len(taps) * depth * panel * size)
+    sizes = Sizes(
+        images=n, height=height, width=width, groups=groups,
+        channels=channels // groups, filters=filters, rows=rows, columns=columns, last=last,
+        row_step=row_step, column_step=column_step, top=top, left=left, padded=padded, wide=wide,
+        depth=depth, band=band, share=share, strip=max(1, STRIP_BYTES // panel_bytes), room=room,
+        y_start=place.start, y_image=place.image, y_row=place.row, y_column=place.column,
+    )  # fmt: skip
+    return flat(np.array(sizes)), flat(taps), room + columns * panel
+
+
+@kernel
+def convolve(workers, counter, width, plan, x, taps, packed, bias, floor, y, work, view):
+    """See the module; ``view`` is a read-only view of ``work``."""
+    sizes = _sizes(plan)
+    bands = (sizes.rows + sizes.band - 1) // sizes.band
+    panel = len(width) * lanes(y)
+    count = (sizes.filters + panel - 1) // panel
+    tasks = (count + sizes.share - 1) // sizes.share * sizes.images * bands
+    for worker in prange(workers):
+        task = next_task(counter)
+        while task < tasks:
+            _task(task, worker, width, plan, x, taps, packed, bias, floor, y, work, view)
+            task = next_task(counter)
+
+
+@compiled
+def _sizes(p):
+    return Sizes(
+        p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11],
+        p[12], p[13], p[14], p[15], p[16], p[17], p[18], p[19], p[20], p[21], p[22], p[23],
+    )  # fmt: skip
+
+
+@compiled
+def _task(task, worker, width, plan, x, taps, packed, bias, floor, y, work, view):
+    s = _sizes(plan)
+    bands = (s.rows + s.band - 1) // s.band
+    image, row = task // bands % s.images, task % bands * s.band
+    channels = s.groups * s.channels
+    begin = row * s.row_step - s.top  # the first row that the band sees
+    home = worker * (s.room + s.columns * len(width) * lanes(y))
+    part = (task // (bands * s.images) * s.share, row, min(row + s.band, s.rows))
+    to = s.y_start + image * s.y_image
+    if s.padded:
+        tall = s.room // (s.wide * channels)
+        corner = image * s.height * s.width * channels
+        copy_band(x, corner, begin, tall, s.height, s.width, s.left, s.wide, channels, work, home)
+        _band(width, part, s, view, home, taps, packed, bias, floor, y, to, work, home + s.room)
+    else:
+        start = (image * s.height + begin) * s.width * channels
+        _band(width, part, s, x, start, taps, packed, bias, floor, y, to, work, home + s.room)
+
+
+@compiled
+def copy_band(x, image, begin, tall, height, width, left, wide, channels, work, to):
+    """Copy rows of an image with zeros where there is none."""
+    first = min(max(0, left), wide)
+    last = max(first, min(wide, left + width))
+    clear(work, to, tall * wide * channels)
+    for row in range(max(0, begin), min(height, begin + tall)):
+        start = image + (row * width + first - left) * channels
+        place = to + ((row - begin) * wide + first) * channels
+        copy(x, start, work, place, (last - first) * channels)
+
+
+@compiled
+def _band(vectors, part, s, x, start, taps, packed, bias, floor, y, to, work, edge):
+    """The rows of a band, for some of the filters; ``start``: what its first window sees."""
+    first, top, bottom = part
+    width = len(vectors) * lanes(y)
+    count = (s.filters + width - 1) // width
+    end, whole = min(first + s.share, count), min(first + s.share, s.filters // width)
+    size = len(taps) * s.depth * width  # of one panel of one group
+    pixel, line = s.column_step * s.groups * s.channels, s.row_step * s.wide * s.groups * s.channels
+    for group in range(s.groups):
+        for j in range(first, end, s.strip):
+            panels = min(s.strip, whole - j)
+            at = (j * s.groups + group) * size
+            b_at = (at, s.groups * size, s.depth * width, width)
+            bias_at = ((group * count + j) * width, 1)
+            for row in range(top, bottom):
+                pixels = s.last if row == s.rows - 1 else s.columns
+                a_at = (start + (row - top) * line + group * s.channels, pixel, 1)
+                target = to + row * s.y_row + group * s.filters + j * width
+                if panels > 0:
+                    product_rows(
+                        vectors, pixels, panels, s.depth, x, a_at, taps, (0, len(taps)),
+                        packed, b_at,
+                        y, (target, s.y_column, 0), bias, bias_at, floor,
+                    )  # fmt: skip
+        if whole < end:
+            at = (whole * s.groups + group) * size
+            for row in range(top, bottom):
+                pixels = s.last if row == s.rows - 1 else s.columns
+                a_at = (start + (row - top) * line + group * s.channels, pixel, 1)
+                target = to + row * s.y_row + group * s.filters + whole * width
+                product_rows(
+                    vectors, pixels, 1, s.depth, x, a_at, taps, (0, len(taps)),
+                    packed, (at, 0, s.depth * width, width),
+                    work, (edge, width, 0), bias, ((group * count + whole) * width, 1), floor,
+                )  # fmt: skip
+                copy_columns(
+                    work, edge, width, y, target, s.y_column, pixels, s.filters - whole * width
+                )

@@ -1,0 +1,272 @@
+"""The gradients of a convolution of any kind, with respect to its images and to its weights.
+
+**Images.** With stride 1, each pixel of the images gets what the pixels of ``g`` around it send
+back through the weights: again a convolution, of ``g`` with the kernel turned by 180 degrees and
+its channels and filters swapped. With larger strides only every second (or third …) tap of the
+kernel meets a pixel of ``g``, and which ones depends on the pixel's place. All pixels of which the
+rows leave the same remainder when divided by the stride, and the columns likewise, see the same
+taps: so there is one convolution with stride 1 for each pair of remainders, with its part of the
+kernel.
+
+**Weights.** The gradient for tap (r, s), a matrix of channels by filters, is a matrix product too:
+the pixels that the tap saw, transposed, times the pixels of ``g``. The inner sum goes over all
+pixels of all images, and so over the taps of the micro-kernel: one for each row of pixels. A task
+takes some of the rows, or some of the filters; tasks for different rows have results of their own,
+which are added in the end, so the result does not depend on which thread was faster.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from minnet.kernels import memory
+from minnet.kernels.direct import Place, Sight, copy_band, correlate, padded_bias
+from minnet.kernels.geometry import Window
+from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.microkernel import panel_of, product_rows, width_for
+from minnet.kernels.panels import flat, pack, pack_panel
+from minnet.kernels.vector import lanes, next_task
+from minnet.tensor import Array
+
+Shape = tuple[int, ...]
+
+BAND_BYTES = 1 << 17  # of images and of g in a worker's cache
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def input_gradient(g: Array, w: Array, window: Window, groups: int, input_shape: Shape) -> Array:
+    """See :func:`minnet.kernels.reference.conv2d_input_gradient`."""
+    dx = memory.empty(input_shape, g.dtype)
+    if not dx.size:
+        return dx
+    _, height, width, channels = input_shape
+    bias, floor = padded_bias(None, channels, groups, g.dtype), g.dtype.type(-np.inf)
+    source, filters = flat(w), w.shape[3]
+    panel = panel_of(g.dtype, width_for(channels // groups, g.dtype))
+    parts, complete = _parts(w.shape, window, groups, height, width, channels)
+    if not complete:
+        dx.fill(0)  # pixels that no window sees
+    for sight, starts, rows, columns, place in parts:
+        packed = pack(source, starts, 1, filters, filters // groups, channels // groups, panel)
+        correlate(g, packed, bias, floor, dx, sight, groups, rows, columns, place)
+    return dx
+
+
+@functools.lru_cache(maxsize=1024)
+def _parts(
+    shape: Shape, window: Window, groups: int, height: int, width: int, channels: int
+) -> tuple[list[tuple[Sight, Array, int, int, Place]], bool]:
+    """For each pair of remainders what to do, and whether all pixels have something to be done.
+
+    To be done: what the windows see of g, where their taps begin in w, how many rows and columns of
+    pixels there are, and where.
+    """
+    _, kw, each, filters = shape
+    (sh, sw), (dh, dw), ((top, _), (left, _)) = window.strides, window.dilation, window.padding
+    down = _remainders(window.size[0], sh, dh, top, height)
+    across = _remainders(window.size[1], sw, dw, left, width)
+    parts = []
+    for y, row_taps, row_first, row_step in down:
+        for x, column_taps, column_first, column_step in across:
+            taps = np.add.outer(np.array(row_taps) * kw, column_taps).reshape(-1)
+            starts = np.arange(groups)[:, None] * (filters // groups) + taps * (each * filters)
+            size = len(row_taps), len(column_taps)
+            sight = Sight(size, (1, 1), (row_step, column_step), (row_first, column_first))
+            place = Place(
+                (y * width + x) * channels, height * width * channels,
+                sh * width * channels, sw * channels,
+            )  # fmt: skip
+            rows, columns = -(-(height - y) // sh), -(-(width - x) // sw)
+            parts.append((sight, flat(starts), rows, columns, place))
+    return parts, len(parts) == min(sh, height) * min(sw, width)
+
+
+def _remainders(
+    size: int, stride: int, dilation: int, padding: int, length: int
+) -> list[tuple[int, list[int], int, int]]:
+    """Along one axis, for each remainder that has taps: (remainder, taps, first place in g, step).
+
+    The taps are those that meet elements of g, in the order of these; ``step`` is the distance
+    from one of these elements to the next.
+    """
+    found = []
+    for start in range(min(stride, length)):
+        meets = {
+            (start + padding - tap * dilation) // stride: tap
+            for tap in range(size)
+            if (start + padding - tap * dilation) % stride == 0
+        }
+        if meets:
+            places = sorted(meets)
+            step = places[1] - places[0] if len(places) > 1 else 1
+            found.append((start, [meets[place] for place in places], places[0], step))
+    return found
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+
+class _Sizes(NamedTuple):
+    """What the kernel is told; its plan is these numbers as an array."""
+
+    height: int
+    width: int
+    groups: int
+    channels: int  # in one group
+    filters: int  # in one group
+    rows: int  # of the gradient g
+    columns: int
+    row_step: int  # the strides
+    column_step: int
+    top: int  # where the first window begins: so many rows above the image
+    left: int
+    padded: int  # whether bands are copied
+    wide: int  # length of a row that the windows see, in pixels
+    run: int  # rows of the result for one entry of the table
+    band: int  # rows of g at a time
+    total: int  # rows of g in all images
+    slices: int  # parts of these rows
+    share: int  # panels in a task
+    room: int  # for a band of the images
+
+
+def weight_gradient(x: Array, g: Array, window: Window, groups: int) -> Array:
+    """See :func:`minnet.kernels.reference.conv2d_weight_gradient`."""
+    (kh, kw), channels, filters = window.size, x.shape[3] // groups, g.shape[3]
+    shape = (kh, kw, channels, filters)
+    if not x.size or not g.size:
+        return np.zeros(shape, x.dtype)
+    workers = workers_for(g.size * kh * kw * channels)
+    plan, runs, lines, slices, room, across = _gradient_plan(
+        x.shape, g.shape, window, groups, workers, x.dtype
+    )
+    space = memory.empty((workers * room,), x.dtype)
+    sums = memory.empty((slices, kh * kw * channels, groups, across), x.dtype)
+    correlate_gradients(
+        workers, new_counter(), width_for(filters // groups, x.dtype), plan,
+        flat(x), runs, lines, flat(g), sums.reshape(-1), space, flat(space),
+    )  # fmt: skip
+    total = sums[0] if slices == 1 else np.add.reduce(sums)
+    return np.ascontiguousarray(total[:, :, : filters // groups]).reshape(shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def _gradient_plan(
+    shape: Shape, g_shape: Shape, window: Window, groups: int, workers: int, dtype: Any
+) -> tuple[Array, Array, Array, int, int, int]:
+    """(_Sizes, where runs of the result begin, where rows begin, slices, room, columns of sums)."""
+    n, height, width, channels = shape
+    _, rows, columns, filters = g_shape
+    (kh, kw), (dh, dw), (row_step, column_step) = window.size, window.dilation, window.strides
+    (top, _), (left, _) = window.padding
+    sight = Sight(window.size, window.strides, window.dilation, (-top, -left))
+    seen = sight.span((rows, columns))
+    padded = top or left or seen[0] > height or seen[1] > width
+    wide = seen[1] if padded else width
+    if groups == 1 and dw == 1:
+        runs, run = np.arange(kh) * (dh * wide * channels), kw * channels
+    else:
+        grid = np.arange(kh)[:, None] * (dh * wide) + np.arange(kw) * dw
+        runs, run = grid.reshape(-1) * channels, channels // groups
+    each = filters // groups
+    size, panel = dtype.itemsize, panel_of(dtype, width_for(each, dtype))
+    count = -(-each // panel)
+    row_bytes = row_step * wide * channels * size + columns * panel * size
+    band = max(1, min(rows, BAND_BYTES // row_bytes))
+    total, share, slices = n * rows, count, 1
+    if workers > 1:
+        share = max(1, count // (2 * workers))
+        slices = min(total, -(-2 * workers // -(-count // share)))
+    band_rows = sight.span((band, 1))[0]
+    room = band_rows * wide * channels if padded else 0
+    sizes = _Sizes(
+        height=height, width=width, groups=groups, channels=channels // groups,
+        filters=each, rows=rows, columns=columns, row_step=row_step,
+        column_step=column_step, top=top, left=left, padded=padded, wide=wide, run=run,
+        band=band, total=total, slices=slices, share=share, room=room,
+    )  # fmt: skip
+    lines = np.arange(band) * (row_step * wide * channels)
+    return (
+        flat(np.array(sizes)), flat(runs), flat(lines), slices,
+        room + band * columns * panel, count * panel,
+    )  # fmt: skip
+
+
+@kernel
+def correlate_gradients(workers, counter, width, plan, x, runs, lines, g, sums, work, view):
+    """See the module; ``view`` is a read-only view of ``work``."""
+    s = _sizes(plan)
+    panel = len(width) * lanes(g)
+    tasks = ((s.filters + panel - 1) // panel + s.share - 1) // s.share * s.slices
+    for worker in prange(workers):
+        task = next_task(counter)
+        while task < tasks:
+            _gradient_task(task, worker, width, plan, x, runs, lines, g, sums, work, view)
+            task = next_task(counter)
+
+
+@compiled
+def _sizes(p):
+    return _Sizes(
+        p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11], p[12], p[13],
+        p[14], p[15], p[16], p[17], p[18],
+    )  # fmt: skip
+
+
+@compiled
+def _gradient_task(task, worker, width, plan, x, runs, lines, g, sums, work, view):
+    s = _sizes(plan)
+    part, piece = task // s.slices * s.share, task % s.slices
+    row, end = piece * s.total // s.slices, (piece + 1) * s.total // s.slices
+    home = worker * (s.room + s.band * s.columns * len(width) * lanes(g))
+    channels = s.groups * s.channels
+    packed = home + s.room
+    add = 0
+    while row < end:
+        image, top = row // s.rows, row % s.rows
+        count = min(s.band, s.rows - top, end - row)
+        begin = top * s.row_step - s.top
+        where = (part, piece, row, count, add)
+        if s.padded:
+            tall = s.room // (s.wide * channels) - (s.band - count) * s.row_step
+            corner = image * s.height * s.width * channels
+            copy_band(
+                x, corner, begin, tall, s.height, s.width, s.left, s.wide, channels, work, home
+            )
+            _gradient_band(width, where, s, view, home, runs, lines, g, sums, work, view, packed)
+        else:
+            start = (image * s.height + begin) * s.width * channels
+            _gradient_band(width, where, s, x, start, runs, lines, g, sums, work, view, packed)
+        row += count
+        add = 1
+
+
+@compiled
+def _gradient_band(vectors, where, s, x, start, runs, lines, g, sums, work, view, packed):
+    """Add what one band gives to the sums, for some of the filters."""
+    first, piece, row, count, add = where
+    width = len(vectors) * lanes(g)
+    panels = (s.filters + width - 1) // width
+    across = s.groups * panels * width  # one row of the sums
+    pixels = count * s.columns
+    pixel = s.column_step * s.groups * s.channels
+    filters = s.groups * s.filters
+    for group in range(s.groups):
+        for j in range(first, min(first + s.share, panels)):
+            at = row * s.columns * filters + group * s.filters + j * width
+            pack_panel(g, at, filters, 1, pixels, s.filters - j * width, work, packed, width)
+            for r in range(len(runs)):
+                a_at = (start + runs[r] + group * s.channels, 1, pixel)
+                line = (piece * len(runs) + r) * s.run * s.groups + group
+                to = (line * panels + j) * width
+                product_rows(
+                    vectors, s.run, 1, s.columns, x, a_at, lines, (0, count),
+                    view, (packed, 0, s.columns * width, width),
+                    sums, (to, across, add), None, (0, 0), None,
+                )  # fmt: skip

@@ -1,0 +1,341 @@
+"""The tile: the small matrix product, held in registers, that all larger ones are made of.
+
+A product C = A·B costs one multiply-add for each row, column and step of the inner sum, and a core
+can start two vectors of them per cycle, if their operands are at hand. Taken straight from the
+definition each multiply-add would need two numbers from memory, which is far too slow. So a *tile*
+of C, up to 6 rows by one *panel* of 2 vectors, stays in 12 registers while the inner sum runs:
+
+    for k in range(depth):                     B's row k: 2 vectors, loaded once, used by 6 rows
+        for i in range(6):                     A's element (i, k): loaded once, in every lane,
+            tile[i] += A[i, k] * B[k, :]       used by 2 vectors
+
+That is 8 loads for 12 vector multiply-adds, and 12 independent sums hide the 4 cycles that each
+multiply-add takes. More rows or wider panels do not fit into 16 registers. (Where a register holds
+only 4 numbers, as on arm64, there are 32 of them, and a panel has 4 vectors.)
+
+Larger products walk over tiles so that what a tile reads is near: a panel of B, *packed* (its rows
+one after the other, ``[depth][panel]``), stays in the first-level cache while the rows of A pass
+by. A's elements are taken one at a time, so A may lie in memory in any order: by rows, by columns,
+or as the pixels of an image. Convolutions use that with *taps*: the inner sum becomes a sum over
+taps of sums over ``depth``, and a table says how far from A's start each tap begins. A convolution
+has a tap for each row of its kernel (within which pixels and channels follow one another) or for
+each of its elements, and the gradient of its kernel one for each row of the images.
+
+Rows are split evenly: 8 rows are tiles of 4 and 4, not of 6 and 2, as small tiles waste time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir as llvm
+from numba import types
+from numba.core import cgutils
+
+from minnet.kernels import vector_ir as ir
+from minnet.kernels.jit import compiled, shared
+from minnet.kernels.vector import emitted, lanes
+
+ROWS = 6  # of a tile, at most; twice as many if it is half a panel wide
+VECTORS = 2 if ir.BYTES >= 32 else 4  # in one row of a panel
+UNROLL = 4  # steps of the inner sum between two looks at whether it has ended
+
+#: How wide a panel is, as the kernels take it: a tuple with one item for each vector. A tuple's
+#: length is part of its type, so it is known to the compiler.
+WIDE, NARROW = (0,) * VECTORS, (0,) * (VECTORS // 2)
+
+
+def panel_of(dtype: npt.DTypeLike, width: tuple[int, ...] = WIDE) -> int:
+    """The width of a panel: how many columns of B are packed side by side."""
+    return len(width) * ir.BYTES // np.dtype(dtype).itemsize
+
+
+def width_for(columns: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
+    """``NARROW`` if a matrix with so many columns fits into half a panel, else ``WIDE``."""
+    return NARROW if columns <= panel_of(dtype, NARROW) else WIDE
+
+
+@compiled
+def panel(array: Any) -> Any:
+    """:func:`panel_of` the array's dtype for a whole panel, for compiled code."""
+    return VECTORS * lanes(array)
+
+
+@shared
+def multiply_rows(
+    a, a_start, a_row, a_step, rows, b, b_start, c, c_start, c_row, depth, add
+):  # fmt: skip
+    """C = A·B, or C += A·B if ``add``, for any number of rows and one packed panel of B.
+
+    Element (i, k) of A is ``a[a_start + i * a_row + k * a_step]``, row k of B begins at
+    ``b[b_start + k * panel]``, row i of C at ``c[c_start + i * c_row]``. It is assumed that what
+    follows the panel in ``b`` will be needed next: it is fetched meanwhile, little by little.
+    """
+    width = panel(b)
+    blocks = (rows + ROWS - 1) // ROWS
+    step = (width + blocks - 1) // max(blocks, 1)
+    fetch = b_start + depth * width
+    for i in range(blocks):
+        count = rows // (blocks - i)
+        product_rows(
+            WIDE, count, 1, depth, a, (a_start, a_row, a_step), None, (0, 1),
+            b, (b_start, 0, 0, width, fetch, step), c, (c_start, c_row, add), None, (0, 0), None,
+        )  # fmt: skip
+        rows -= count
+        a_start += count * a_row
+        c_start += count * c_row
+        fetch += depth * step
+
+
+@shared
+def product_rows(
+    width, rows, panels, depth, a, a_at, taps, tap_range, b, b_at, c, c_at, bias, bias_at, floor
+):  # fmt: skip
+    """C = Σ over taps of A·B, for any number of rows and of panels, with what is done at the end.
+
+    ``width``       ``WIDE`` for a whole panel of columns, ``NARROW`` for half of one.
+    ``a_at``        (start, row, step): element (i, k) of A in tap t is
+                    ``a[start + taps[t] + i * row + k * step]``.
+    ``tap_range``   (first, count) of the entries of the int64 array ``taps``. Without a table
+                    (``taps`` is None) there is one tap, at A's start.
+    ``b_at``        (start, panel, jump, step): row k of B for panel j and the t-th of these taps
+                    begins at ``b[start + j * panel + t * jump + k * step]``. With two more
+                    numbers, (…, fetch, step), ``b[fetch + k * step]`` is brought into the cache.
+    ``c_at``        (start, row, add): row i of C begins at ``c[start + i * row]``; with ``add`` the
+                    product is added to what is there.
+    ``bias_at``     (start, use): unless ``use`` is 0, the panels that begin at ``bias[start]`` are
+                    added to every row. ``bias`` may be None.
+    ``floor``       at last, what is less is replaced by this number; None: nothing is.
+    """
+    most = ROWS * VECTORS // len(width)
+    blocks = (rows + most - 1) // most
+    size = rows // max(blocks, 1)
+    larger = rows - blocks * size  # so many blocks have one row more
+    start, row, step = a_at
+    c_start, c_row, add = c_at
+    for i in range(blocks):
+        count = size + 1 if i < larger else size
+        tile(
+            width, count, panels, depth, a, (start, row, step), taps, tap_range,
+            b, b_at, c, (c_start, c_row, add), bias, bias_at, floor,
+        )  # fmt: skip
+        start += count * row
+        c_start += count * c_row
+
+
+def _tile(
+    width: Any, rows: int, panels: int, depth: int,
+    a: Any, a_at: Any, taps: Any, tap_range: Any, b: Any, b_at: Any,
+    c: Any, c_at: Any, bias: Any, bias_at: Any, floor: Any,
+) -> None:  # fmt: skip
+    size = len(width) * lanes(c)
+    i, k, columns = np.arange(rows)[:, None], np.arange(depth), np.arange(size)
+    for j in range(panels):
+        total = np.zeros((rows, size), c.dtype)
+        if bias_at[1]:
+            total += bias[bias_at[0] + j * size + columns]
+        for t in range(tap_range[1]):
+            begin = a_at[0] + (0 if taps is None else int(taps[tap_range[0] + t]))
+            left = a[begin + i * a_at[1] + k * a_at[2]]
+            start = b_at[0] + j * b_at[1] + t * b_at[2]
+            total += left @ b[start + k[:, None] * b_at[3] + columns]
+        place = c_at[0] + i * c_at[1] + j * size + columns
+        if c_at[2]:
+            total += c[place]
+        if floor is not None:
+            total = np.where(total < floor, floor, total)
+        c[place] = total
+
+
+@emitted(_tile)
+def tile(
+    typing: Any, width: Any, rows: Any, panels: Any, depth: Any,
+    a: Any, a_at: Any, taps: Any, tap_range: Any, b: Any, b_at: Any,
+    c: Any, c_at: Any, bias: Any, bias_at: Any, floor: Any,
+) -> Any:  # fmt: skip
+    """Tiles side by side, of few enough rows; see :func:`product_rows`."""
+    integers = types.UniTuple
+    signature = types.void(
+        width, types.intp, types.intp, types.intp,
+        a, integers(types.intp, 3), taps, integers(types.intp, 2),
+        b, integers(types.intp, len(b_at)),
+        c, integers(types.intp, 3), bias, integers(types.intp, 2),
+        floor if isinstance(floor, types.NoneType) else c.dtype,
+    )  # fmt: skip
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, rows, panels, depth, a, a_at, taps, tap_range, b, b_at = arguments[:10]
+        c, c_at, bias, bias_at, floor = arguments[10:]
+        kinds = signature.args
+
+        def operand(place: int, array: Any, at: Any) -> list[Any]:
+            """The pointer to an operand's start, and its strides."""
+            start, *strides = cgutils.unpack_tuple(builder, at)
+            return [ir.pointer(context, builder, kinds[place], array, start), *strides]
+
+        emitter = _Emitter(builder, len(kinds[0]), panels, depth)
+        emitter.a, emitter.b = operand(4, a, a_at), operand(8, b, b_at)
+        if len(kinds[9]) == 6:
+            fetch, step = emitter.b[4:]
+            emitter.fetch = [ir.pointer(context, builder, kinds[8], b, fetch), step]
+        emitter.c = operand(10, c, c_at)
+        emitter.element = emitter.c[0].type.pointee
+        if not isinstance(kinds[6], types.NoneType):
+            emitter.taps = operand(6, taps, tap_range)
+        if not isinstance(kinds[12], types.NoneType):
+            emitter.bias = operand(12, bias, bias_at)
+        if not isinstance(kinds[14], types.NoneType):
+            emitter.floor = floor
+        emitter.tiles(rows)
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+class _Emitter:
+    """Writes the instructions of tiles with 1, 2, … rows, and the choice between them."""
+
+    a: list[Any]  # for each array the pointer to its start, and its strides
+    b: list[Any]
+    c: list[Any]
+    fetch: list[Any] | None = None
+    taps: list[Any] | None = None
+    bias: list[Any] | None = None
+    floor: Any = None
+    element: Any  # the type of a number
+
+    def __init__(self, builder: Any, vectors: int, panels: Any, depth: Any):
+        self.builder, self.vectors, self.panels, self.depth = builder, vectors, panels, depth
+
+    def tiles(self, rows: Any) -> None:
+        builder = self.builder
+        width = ir.int64(self.vectors * ir.lanes_of(self.element))
+        (b, b_panel, *_), (c, *_) = self.b, self.c
+        bias = c if self.bias is None else self.bias[0]
+        end = builder.append_basic_block("tile.end")
+        choice = builder.switch(rows, end)
+        for count in range(1, ROWS * VECTORS // self.vectors + 1):
+            block = builder.append_basic_block(f"tile.{count}")
+            choice.add_case(ir.int64(count), block)
+            builder.position_at_end(block)
+            walks = (b, b_panel), (c, width), (bias, width)
+            with self.repeat(self.panels, *walks) as places:
+                self.tile(count, *places)
+            builder.branch(end)
+        builder.position_at_end(end)
+
+    def tile(self, rows: int, b: Any, c: Any, bias: Any) -> None:
+        """The sums live in variables of their own, which the compiler turns into registers."""
+        zero = ir.constant(self.element, 0.0)
+        start = [self.variable(zero) for _ in range(self.vectors)]
+        if self.bias is not None:
+            with self.unless_zero(self.bias[1]):
+                for j, variable in enumerate(start):
+                    self.builder.store(ir.load(self.builder, bias, self.column(j)), variable)
+        sums = [[self.variable(self.builder.load(v)) for v in start] for _ in range(rows)]
+        if self.taps is None:
+            self.inner_sum(sums, self.a[0], b)
+        else:
+            table, count = self.taps
+            with self.repeat(count, (table, ir.int64(1)), (b, self.b[2])) as (entry, there):
+                offset = self.builder.load(entry)
+                self.inner_sum(sums, self.builder.gep(self.a[0], [offset]), there)
+        self.finish(sums, c)
+
+    def inner_sum(self, sums: list[list[Any]], a: Any, b: Any) -> None:
+        """Add A's columns, times B's rows, to the sums: by fours, and then what is left."""
+        builder = self.builder
+        (_, a_row, a_step), b_step = self.a, self.b[3]
+        rows = [builder.mul(a_row, ir.int64(i)) for i in range(len(sums))]
+        column, row = self.variable(a), self.variable(b)
+        fetch = None if self.fetch is None else self.variable(self.fetch[0])
+        fours = builder.sdiv(self.depth, ir.int64(UNROLL))
+        left = builder.srem(self.depth, ir.int64(UNROLL))
+        for turns, unroll in ((fours, UNROLL), (left, 1)):
+            with self.repeat(turns):
+                for _ in range(unroll):
+                    self.step(sums, builder.load(column), rows, builder.load(row))
+                    self.advance(column, a_step)
+                    self.advance(row, b_step)
+                    if self.fetch is not None:
+                        ir.prefetch(builder, builder.load(fetch), 0)
+                        self.advance(fetch, self.fetch[1])
+
+    def step(self, sums: list[list[Any]], a: Any, rows: list[Any], b: Any) -> None:
+        """Add one row of B, times the elements of A's column, to the sums."""
+        builder = self.builder
+        right = [ir.load(builder, b, self.column(j)) for j in range(self.vectors)]
+        for offset, row in zip(rows, sums, strict=True):
+            left = ir.broadcast(builder, builder.load(builder.gep(a, [offset])))
+            for variable, vector in zip(row, right, strict=True):
+                total = ir.multiply_add(builder, left, vector, builder.load(variable))
+                builder.store(total, variable)
+
+    def finish(self, sums: list[list[Any]], c: Any) -> None:
+        builder = self.builder
+        _, row, add = self.c
+        begins = [builder.gep(c, [builder.mul(row, ir.int64(i))]) for i in range(len(sums))]
+        places = [
+            (variable, begin, self.column(j))
+            for begin, variables in zip(begins, sums, strict=True)
+            for j, variable in enumerate(variables)
+        ]
+        with self.unless_zero(add):
+            for variable, begin, offset in places:
+                there = ir.load(builder, begin, offset)
+                builder.store(builder.fadd(builder.load(variable), there), variable)
+        floor = None if self.floor is None else ir.broadcast(builder, self.floor)
+        for variable, begin, offset in places:
+            total = builder.load(variable)
+            if floor is not None:
+                total = ir.at_least(builder, total, floor)
+            ir.store(builder, total, begin, offset)
+
+    def column(self, vector: int) -> int:
+        """Where in a panel's row a vector begins."""
+        return vector * int(ir.lanes_of(self.element))
+
+    def variable(self, value: Any) -> Any:
+        place = cgutils.alloca_once(self.builder, value.type)
+        self.builder.store(value, place)
+        return place
+
+    def unless_zero(self, flag: Any) -> Any:
+        return self.builder.if_then(self.builder.icmp_signed("!=", flag, ir.int64(0)))
+
+    def advance(self, variable: Any, step: Any) -> None:
+        """Move a pointer on, such that the compiler cannot know where to.
+
+        Otherwise it works out beforehand how far each row of each unrolled step is from the first,
+        and these are more numbers than there are registers.
+        """
+        there = self.builder.gep(self.builder.load(variable), [step])
+        kind = llvm.FunctionType(there.type, [there.type])
+        self.builder.store(self.builder.asm(kind, "", "=r,0", [there], False), variable)
+
+    @contextlib.contextmanager
+    def repeat(self, count: Any, *walks: tuple[Any, Any]) -> Iterator[list[Any]]:
+        """A loop of ``count`` turns; each of ``walks`` is a pointer and its step per turn."""
+        builder = self.builder
+        with builder.if_then(builder.icmp_signed(">", count, ir.int64(0))):
+            before = builder.block
+            body = builder.append_basic_block("turn")
+            builder.branch(body)
+            builder.position_at_end(body)
+            left = builder.phi(ir.I64)
+            left.add_incoming(count, before)
+            places = [builder.phi(start.type) for start, _ in walks]
+            for place, (start, _) in zip(places, walks, strict=True):
+                place.add_incoming(start, before)
+            yield places
+            fewer = builder.sub(left, ir.int64(1))
+            left.add_incoming(fewer, builder.block)
+            for place, (_, step) in zip(places, walks, strict=True):
+                place.add_incoming(builder.gep(place, [step]), builder.block)
+            end = builder.append_basic_block("turned")
+            builder.cbranch(builder.icmp_signed(">", fewer, ir.int64(0)), body, end)
+            builder.position_at_end(end)

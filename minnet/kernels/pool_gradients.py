@@ -1,0 +1,287 @@
+"""The gradients of pooling: from each place of the window back to the pixels that it saw.
+
+Most windows tile the image: each pixel is seen once. Then every number is written once, and a task
+is a row of places. Otherwise windows overlap or leave pixels out, so pixels are cleared first and
+then added to. Nobody else may add to the same pixels meanwhile, so a task is an image, or some
+channels of one where there are fewer images than workers. A row is cleared just before the first
+window reaches it, and is still in the cache when numbers are added to it.
+
+Arguments and results are those of :mod:`minnet.kernels.reference`, in float32 or float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from minnet.kernels import memory
+from minnet.kernels.geometry import Window, plan
+from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.panels import flat
+from minnet.kernels.places import load_whole, where_equal
+from minnet.kernels.pool import NO_PLACES, divisor
+from minnet.kernels.vector import broadcast, lanes, load, next_task, store
+from minnet.kernels.vector_ir import BYTES
+from minnet.tensor import Array
+
+Shape = tuple[int, ...]
+
+FEWEST = 16  # channels of a task: a cache line of float32
+
+
+# The next three go through a row of places, the first at g[at]. ``columns``, ``sizes`` and
+# ``jumps`` are those of a :class:`minnet.kernels.geometry.Plan`. The pixels begin at dx[row];
+# ``tall`` rows of taps see them, the first of which begins with the tap of number ``tap``. Only
+# the channels from ``start`` to ``stop`` are worked on.
+
+
+@compiled
+def give(
+    g: Any,
+    places: Any,
+    at: int,
+    dx: Any,
+    row: int,
+    tap: int,
+    tall: int,
+    columns: Any,
+    sizes: Any,
+    start: int,
+    stop: int,
+    tiled: bool,
+) -> None:
+    """Give each number to the pixel whose tap it came from, and 0 to the others."""
+    _, _, channels, kw, down, across = sizes
+    number, none = g.dtype.type, broadcast(g.dtype.type(0))
+    for j in range(len(columns)):
+        first = row + columns[j, 0] * channels
+        for r in range(tall):
+            for s in range(columns[j, 2]):
+                pixel, this = first + r * down + s * across, tap + columns[j, 1] + r * kw + s
+                numbers = broadcast(number(this))
+                for k in range(start, stop, lanes(g)):
+                    given = load(g, at + k)
+                    mine = where_equal(load_whole(places, at + k, given), numbers, given, none)
+                    store(dx, pixel + k, mine if tiled else load(dx, pixel + k) + mine)
+        at += channels
+
+
+@compiled
+def scatter(
+    g: Any,
+    places: Any,
+    at: int,
+    dx: Any,
+    row: int,
+    tap: int,
+    columns: Any,
+    sizes: Any,
+    jumps: Any,
+    start: int,
+    stop: int,
+) -> None:
+    """The same one by one, for channels that do not fill a vector."""
+    channels = sizes[2]
+    for j in range(len(columns)):
+        if columns[j, 2]:
+            origin = row + columns[j, 0] * channels - jumps[tap + columns[j, 1]]
+            for k in range(start, stop):
+                i = np.uintp(at + k)  # unsigned: then it is not checked for counting from the end
+                dx[np.uintp(origin + jumps[np.uintp(places[i])] + k)] += g[i]
+        at += channels
+
+
+@compiled
+def share_out(
+    g: Any,
+    count: int,
+    at: int,
+    dx: Any,
+    row: int,
+    tall: int,
+    columns: Any,
+    sizes: Any,
+    start: int,
+    stop: int,
+    tiled: bool,
+) -> None:
+    """Give equal shares to all pixels: ``count`` of them, or 0 for as many as are inside."""
+    _, _, channels, _, down, across = sizes
+    whole = stop - (stop - start) % lanes(g)
+    for j in range(len(columns)):
+        first = row + columns[j, 0] * channels
+        share = g.dtype.type(1 / (count or max(tall * columns[j, 2], 1)))
+        shares = broadcast(share)
+        for r in range(tall):
+            for s in range(columns[j, 2]):
+                pixel = first + r * down + s * across
+                for k in range(start, whole, lanes(g)):
+                    mine = shares * load(g, at + k)
+                    store(dx, pixel + k, mine if tiled else load(dx, pixel + k) + mine)
+                for k in range(whole, stop):
+                    mine_one = share * g[at + k]
+                    dx[pixel + k] = mine_one if tiled else dx[pixel + k] + mine_one
+        at += channels
+
+
+@compiled
+def clear(dx: Any, pixel: int, end: int, channels: int, start: int, stop: int) -> None:
+    """Zero in the channels from ``start`` to ``stop`` of the pixels from ``pixel`` to ``end``."""
+    if stop - start == channels:
+        dx[pixel * channels : end * channels] = 0
+    else:
+        for first in range(pixel * channels, end * channels, channels):
+            dx[first + start : first + stop] = 0
+
+
+@compiled
+def go_back(
+    task: int,
+    bands: int,
+    parts: int,
+    g: Any,
+    places: Any,
+    count: int,
+    dx: Any,
+    rows: Any,
+    columns: Any,
+    sizes: Any,
+    jumps: Any,
+) -> None:
+    """One of the ``bands`` of rows and one of the ``parts`` of the channels of an image."""
+    height, width, channels, kw, down, _ = sizes
+    (image, band), part, tiled = divmod(task // parts, bands), task % parts, bands > 1
+    start, stop = part * channels // parts, (part + 1) * channels // parts
+    whole = stop - (stop - start) % lanes(g)
+    top = image * height
+    for i in range(len(rows) * band // bands, len(rows) * (band + 1) // bands):
+        row, tall, tap = image * height + rows[i, 0], rows[i, 2], rows[i, 1] * kw
+        if tall and not tiled:
+            end = row + (tall - 1) * (down // (width * channels)) + 1
+            clear(dx, top * width, end * width, channels, start, stop)
+            top = max(top, end)
+        at, first = (image * len(rows) + i) * len(columns) * channels, row * width * channels
+        if not len(places):
+            share_out(g, count, at, dx, first, tall, columns, sizes, start, stop, tiled)
+        elif whole > start:
+            give(g, places, at, dx, first, tap, tall, columns, sizes, start, whole, tiled)
+        if len(places) and stop > whole and tall:
+            scatter(g, places, at, dx, first, tap, columns, sizes, jumps, whole, stop)
+    if not tiled:
+        clear(dx, top * width, (image + 1) * height * width, channels, start, stop)
+
+
+@kernel
+def _back(
+    workers: int,
+    counter: Any,
+    tasks: int,
+    bands: int,
+    parts: int,
+    g: Any,
+    places: Any,
+    count: int,
+    dx: Any,
+    rows: Any,
+    columns: Any,
+    sizes: Any,
+    jumps: Any,
+) -> None:
+    """``places`` is empty for means; ``count`` is as for :func:`share_out`."""
+    for _ in prange(workers):
+        task = next_task(counter)
+        while task < tasks:
+            go_back(task, bands, parts, g, places, count, dx, rows, columns, sizes, jumps)
+            task = next_task(counter)
+
+
+def _gradient(g: Array, places: Array, count: int, window: Window, input_shape: Shape) -> Array:
+    n, height, width, channels = input_shape
+    slid = plan(window, height, width, channels)
+    dx = memory.empty(input_shape, g.dtype)
+    if dx.size:
+        workers = workers_for(dx.size)
+        if slid.tiled and channels % (BYTES // g.itemsize) == 0:
+            bands, parts = slid.places[0], 1
+        else:
+            bands, parts = 1, _parts(n, channels, workers)
+        tables = slid.rows, slid.columns, slid.sizes, slid.jumps
+        arrays = flat(g), flat(places), count, dx.reshape(-1)
+        _back(workers, new_counter(), n * bands * parts, bands, parts, *arrays, *tables)
+    return dx
+
+
+def _parts(images: int, channels: int, workers: int) -> int:
+    """Into how many parts to divide the channels, so that every worker gets a few tasks."""
+    if workers == 1:
+        return 1
+    return max(1, min(channels // FEWEST, 4 * workers // images))
+
+
+def max_pool_gradient(g: Array, places: Array, window: Window, input_shape: Shape) -> Array:
+    """Each element of ``g`` goes to where its maximum was; shape ``input_shape``."""
+    return _gradient(g, places, 0, window, input_shape)
+
+
+def average_pool_gradient(
+    g: Array, window: Window, input_shape: Shape, count_padding: bool = False
+) -> Array:
+    """Each element of ``g`` in equal shares to the taps of its window; shape ``input_shape``."""
+    return _gradient(g, NO_PLACES, divisor(window, count_padding), window, input_shape)
+
+
+# -- gradients of gradients ------------------------------------------------------------------------
+
+
+@compiled
+def take(
+    task: int, h: Any, places: Any, taken: Any, rows: Any, columns: Any, sizes: Any, jumps: Any
+) -> None:
+    """One row of places of one image."""
+    height, width, channels, kw, _, _ = sizes
+    image, i = divmod(task, len(rows))
+    at, row = task * len(columns) * channels, image * height + rows[i, 0]
+    for j in range(len(columns)):
+        first = (row * width + columns[j, 0]) * channels
+        origin = first - jumps[rows[i, 1] * kw + columns[j, 1]]
+        inside = rows[i, 2] and columns[j, 2]
+        for k in range(channels):
+            taken[at + k] = h[origin + jumps[places[at + k]] + k] if inside else 0
+        at += channels
+
+
+@kernel
+def _take(
+    workers: int,
+    counter: Any,
+    tasks: int,
+    h: Any,
+    places: Any,
+    taken: Any,
+    rows: Any,
+    columns: Any,
+    sizes: Any,
+    jumps: Any,
+) -> None:
+    for _ in prange(workers):
+        task = next_task(counter)
+        while task < tasks:
+            take(task, h, places, taken, rows, columns, sizes, jumps)
+            task = next_task(counter)
+
+
+def max_pool_take(h: Array, places: Array, window: Window) -> Array:
+    """What ``h`` (shaped like the pooled images) has where the maxima were; shape of ``places``.
+
+    The adjoint, and so the gradient, of :func:`max_pool_gradient`.
+    """
+    slid = plan(window, *h.shape[1:])
+    taken = memory.empty(places.shape, h.dtype)
+    if taken.size:
+        workers, tasks = workers_for(taken.size), h.shape[0] * slid.places[0]
+        arrays = flat(h), flat(places), taken.reshape(-1)
+        tables = slid.rows, slid.columns, slid.sizes, slid.jumps
+        _take(workers, new_counter(), tasks, *arrays, *tables)
+    return taken

@@ -1,0 +1,175 @@
+"""How the tiles of Winograd's convolution lie over images, and how they are read.
+
+The results are covered with tiles of m x m pixels, row after row and image after image; the last
+ones of a row or column may reach over the border. A tile is worked out from n x n pixels of the
+input, n = m + 2, of which it shares two rows and columns with each of its neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from minnet.kernels.geometry import Padding, Window
+from minnet.kernels.jit import inlined
+from minnet.kernels.vector import LANES, lanes, prefetch
+from minnet.kernels.winograd_transforms import input_tile
+
+LINE = 16  # numbers in a cache line of 64 bytes
+#: Numbers between what belongs to one of the n x n products and what belongs to the next. Without
+#: them all would begin at the same place of the cache and drive each other out.
+GAP = 16
+
+
+class Grid(NamedTuple):
+    """Images ``(n, height, width, channels)`` and the tiles of results over them.
+
+    The results are ``(n, rows, columns, filters)``. Where they are halved by pooling (``side`` 2)
+    this is their size afterwards.
+    """
+
+    height: int
+    width: int
+    channels: int
+    top: int  # rows of padding
+    left: int
+    rows: int
+    columns: int
+    filters: int
+    side: int
+    down: int  # tiles in an image, down and across it
+    across: int
+    tiles: int  # in all images
+
+
+def grid(m: int, images: tuple[int, ...], padding: Padding, filters: int, side: int = 1) -> Grid:
+    """The tiles for images of the shape ``(n, height, width, channels)``.
+
+    Raises :class:`~minnet.errors.ShapeError` where the images are too small.
+    """
+    n, height, width, channels = images
+    (top, _), (left, _) = padding
+    rows, columns = Window((3, 3), padding=padding).output_size(height, width)
+    if side > 1:
+        rows, columns = Window((side, side), (side, side)).output_size(rows, columns)
+    down, across = -(-rows * side // m), -(-columns * side // m)
+    return Grid(
+        height, width, channels, top, left, rows, columns, filters, side, down, across,
+        n * down * across,
+    )  # fmt: skip
+
+
+# -- the choice ------------------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """Tiles of m x m, worked off in chunks of so many, or in phases (see winograd.py)."""
+
+    m: int
+    chunk: int
+    phases: bool
+
+
+#: What is to be done for each weight besides the products, counted in tiles: read it after its
+#: transformation, and transform it if that was not done before.
+READ, TRANSFORM = 2, 12
+
+
+def accepts(kernel_shape: tuple[int, ...], window: Window, groups: int) -> bool:
+    """Whether a convolution with a kernel of this shape is one for Winograd's algorithm.
+
+    It is if the kernel is 3x3 and goes over all pixels and all channels, there are at most two rows
+    and columns of padding on each side, and channels and filters come in whole vectors.
+    """
+    whole = kernel_shape[2] % LANES == kernel_shape[3] % LANES == 0
+    dense = window.strides == window.dilation == (1, 1) and groups == 1
+    padded = max(max(side) for side in window.padding)
+    return whole and dense and window.size == (3, 3) and padded <= 2
+
+
+def plan(
+    n: int, rows: int, columns: int, channels: int, filters: int, ready: bool, workers: int = 1
+) -> Plan | None:
+    """How to work out ``n`` results of ``rows`` x ``columns``; None: directly, that is faster.
+
+    ``ready`` tells whether the transformed weights are at hand. The costs are in multiplications
+    for each weight, as measured:
+
+    ======  ======================================  ===========================================
+    direct  9 for each pixel
+    m = 2   16 for each tile (4 for each pixel)     best where m = 4 would be mostly border:
+                                                    images up to 6 x 6, one at a time
+    m = 4   36 for each tile (2.25 for each pixel)  best nearly everywhere
+    m = 6   64 for each tile (1.8 for each pixel)   not chosen: at best 14 % faster than m = 4,
+                                                    at four times the error
+    ======  ======================================  ===========================================
+    """
+    if not n * rows * columns:
+        return None
+    tiles = {m: n * -(-rows // m) * -(-columns // m) for m in (4, 2)}
+    extra = READ if ready else READ + TRANSFORM
+    costs = {m: (m + 2) ** 2 * (count + extra) for m, count in tiles.items()}
+    m = min(costs, key=costs.__getitem__)
+    if 9 * n * rows * columns < costs[m]:
+        return None
+    return Plan(m, *schedule(tiles[m], channels, filters, workers))
+
+
+def schedule(tiles: int, channels: int, filters: int, workers: int) -> tuple[int, bool]:
+    """How many tiles a chunk has, and whether to work in phases instead.
+
+    A chunk of 24 tiles and 64 channels fills a second-level cache. Where the weights take far more
+    room than that, it pays to read them half as often. In phases they are read once, but workers
+    wait for each other: that is for tiles too few to make a chunk for each.
+    """
+    if tiles <= max(64, 16 * workers):
+        return tiles, True
+    return 48 if channels * filters >= 1 << 17 else 24, False
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+@inlined
+def place(g, tile):
+    """A tile's image, and its row and column among the tiles there."""
+    image = tile // (g.down * g.across)
+    rest = tile - image * (g.down * g.across)
+    down = rest // g.across
+    return image, down, rest - down * g.across
+
+
+@inlined
+def fetch(x, start, rows, row, columns, column, c):
+    """Bring pixels near of which channel ``c`` begins at ``start + i * row + j * column``.
+
+    Meant to be called for every vector of channels. It fetches a share of the cache lines at each
+    call: many at once would have to wait for each other.
+    """
+    calls = max(LINE // lanes(x), 1)
+    for i in range(c // lanes(x) % calls, rows, calls):
+        for j in range(columns):
+            prefetch(x, start + i * row + j * column + c // LINE * LINE)
+
+
+@inlined
+def read_input(size, g, x, tile, v, start, step):
+    """Transform a tile of ``x``, all of its channels.
+
+    Channel c of product number xi (row by row) is written to ``v[start + c + xi * step]``.
+    """
+    n = len(size)
+    m = n - 2
+    image, down, across = place(g, tile)
+    i, j = down * m - g.top, across * m - g.left
+    row = g.width * g.channels
+    at = (image * g.height + i) * row + j * g.channels
+    inner = i >= 0 and j >= 0 and i + n <= g.height and j + n <= g.width
+    inside = (-i, g.height - i, -j, g.width - j)
+    for c in range(0, g.channels, lanes(x)):
+        # The next tile's pixels, but for those that both tiles have.
+        fetch(x, at + n * g.channels, n, row, m, g.channels, c)
+        source, target = (at + c, row, g.channels), (start + c, n * step, step)
+        if inner:
+            input_tile(size, x, source, None, v, target)
+        else:
+            input_tile(size, x, source, inside, v, target)

@@ -1,0 +1,250 @@
+"""The gradient of a 3x3 convolution's weights, in a quarter of the multiplications.
+
+The transforms of :mod:`minnet.kernels.winograd_transforms`, once more transposed: from V = Bᵀ d B
+for tiles of the input and Z = A dY Aᵀ for tiles of the result's gradient the sums over all tiles
+
+    S = Vᵀ·Z        [n²][channels][filters], one matrix product for each of the n²
+
+give the gradient Gᵀ S G. The tiles are worked off in chunks, as V and Z of all tiles are larger
+than any cache. Where S is small each worker takes chunks of its own and adds to a sum of its own
+(*alone*). Where it is large, they take the steps of one chunk after the other *together*.
+
+S is made in blocks of some channels and filters, ``[blocks][n²][panels][channels][panel]``: a block
+stays in the cache while all of a chunk's tiles are added to it, and, after the last chunk, until it
+is transformed. If there is only one chunk it never leaves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from minnet.kernels import memory
+from minnet.kernels.geometry import Padding
+from minnet.kernels.jit import compiled, inlined, kernel, new_counter, workers_for
+from minnet.kernels.microkernel import multiply_rows, panel, panel_of
+from minnet.kernels.panels import flat
+from minnet.kernels.vector import broadcast, lanes, load, next_task, store
+from minnet.kernels.winograd_tiles import GAP, Grid, fetch, grid, place, read_input
+from minnet.kernels.winograd_transforms import SIZES, gradient_tile, weight_gradient_tile
+from minnet.tensor import Array
+
+GROUP, ROWS = 4, 64  # at most so many panels of filters and channels make a block of S
+CHUNK = 96  # tiles
+ALONE = 1 << 26  # bytes that all workers' sums of their own may take
+
+
+class Sizes(NamedTuple):
+    """How the work is divided, and where V, Z and S lie in the workspace."""
+
+    alone: bool
+    chunks: int
+    most: int  # tiles in a chunk
+    panels: int  # of filters
+    group: int  # panels in a block of S
+    rows: int  # channels in a block of S
+    blocks: int
+    v_row: int  # numbers from one tile to the next
+    v_step: int  # from one of the n² products to the next
+    z_panel: int  # from one panel to the next
+    z_step: int
+    block: int  # in a block of S
+    own: int  # in a worker's part of the workspace
+
+
+def weight_gradient(x: Array, g: Array, padding: Padding, m: int = 4) -> Array:
+    """The gradient (3, 3, channels, filters) of the weights of a 3x3 convolution.
+
+    ``x`` (n, height, width, channels) was its input, ``g`` is the gradient of its result. ``m``:
+    the results' tiles have m x m pixels.
+    """
+    shape = 3, 3, x.shape[3], g.shape[3]
+    t = grid(m, x.shape, padding, g.shape[3])
+    if not g.size:
+        return memory.zeros(shape, x.dtype)
+    dw = memory.empty(shape, x.dtype)
+    workers = workers_for(t.tiles * (m + 2) ** 2 * x.shape[3] * g.shape[3])
+    chunks, alone = schedule(m, t, workers, x.itemsize)
+    s, length = _sizes(m, t, chunks, alone, workers, x.dtype)
+    work = memory.empty((length,), x.dtype)
+    steps = 2 if alone else 2 * chunks
+    _gradient(
+        workers, new_counter(), steps, SIZES[m], t, s,
+        flat(x), flat(g), dw.reshape(-1), work, np.zeros(workers, np.int64),
+    )  # fmt: skip
+    return dw
+
+
+def schedule(m: int, t: Grid, workers: int, itemsize: int) -> tuple[int, bool]:
+    """How many chunks there are, and whether each worker takes some of its own."""
+    chunks = -(-t.tiles // CHUNK)
+    sums = (m + 2) ** 2 * t.channels * t.filters * itemsize
+    if workers * sums <= ALONE and t.tiles >= CHUNK // 2 * workers:
+        return -(-chunks // workers) * workers, True
+    return chunks, False
+
+
+def _sizes(
+    m: int, t: Grid, chunks: int, alone: bool, workers: int, dtype: Any
+) -> tuple[Sizes, int]:
+    """The sizes, and how long the workspace is."""
+    points, width = (m + 2) ** 2, panel_of(dtype)
+    panels, chunk = -(-t.filters // width), -(-t.tiles // chunks)
+    group, rows = min(GROUP, panels), min(ROWS, t.channels)
+    while not alone and group > 1 and _blocks(t, panels, group, rows) < 4 * workers:
+        group //= 2  # else some workers would have nothing to do
+    blocks = _blocks(t, panels, group, rows)
+    # Channels are read across tiles: these must not be apart by just what a cache repeats after.
+    v_row, z_panel = t.channels + GAP, chunk * width
+    v_step, z_step = chunk * v_row + GAP, panels * z_panel + GAP
+    block = points * group * rows * width
+    tiles = points * (v_step + z_step)
+    own = tiles + blocks * block
+    s = Sizes(
+        alone,
+        chunks,
+        chunk,
+        panels,
+        group,
+        rows,
+        blocks,
+        v_row,
+        v_step,
+        z_panel,
+        z_step,
+        block,
+        own,
+    )
+    if alone:
+        return s, workers * own
+    return s, tiles + block * (workers if chunks == 1 else blocks)
+
+
+def _blocks(t: Grid, panels: int, group: int, rows: int) -> int:
+    return -(-panels // group) * -(-t.channels // rows)
+
+
+@kernel
+def _gradient(workers, counter, steps, size, t, s, x, g, dw, work, used):
+    for step in range(steps):
+        counter[0] = 0
+        for worker in prange(workers):
+            _work(step, np.int64(worker), counter, size, t, s, x, g, dw, work, used)
+
+
+@compiled
+def _work(step, worker, counter, size, t, s, x, g, dw, work, used):
+    """One worker's part of a step: tiles to transform, blocks to add to and to transform back."""
+    v = worker * s.own if s.alone else 0
+    z = v + len(size) ** 2 * s.v_step
+    sums = z + len(size) ** 2 * s.z_step
+    reading = step % 2 == 0
+    chunk = 0 if s.alone else step // 2
+    last = not reading and (s.alone or chunk == s.chunks - 1)
+    tasks = s.blocks if not reading else s.chunks if s.alone else s.most
+    task = next_task(counter)
+    while task < tasks:
+        if s.alone:
+            chunk = task if reading else 0
+        first, end = chunk * t.tiles // s.chunks, (chunk + 1) * t.tiles // s.chunks
+        tiles, blocks = (first, end), (0, s.blocks)
+        if not reading:
+            tiles, blocks = (0, 0), (task, task + 1)
+        elif not s.alone:
+            tiles, blocks = (first + task, min(first + task + 1, end)), (0, 0)
+        for tile in range(tiles[0], tiles[1]):
+            _read(size, t, s, x, g, tile, work, v, z, tile - first)
+        for block in range(blocks[0], blocks[1]):
+            at = sums + (worker if s.chunks == 1 and not s.alone else block) * s.block
+            if s.alone and not reading:
+                at = _total(s, used, work, at - worker * s.own)
+            else:
+                add = used[worker] if s.alone else chunk
+                _add(len(size) ** 2, t, s, block, end - first, work, v, z, at, add)
+            if last:
+                _finish(size, t, s, block, work, at, dw)
+        if reading:
+            used[worker] += 1
+        task = next_task(counter)
+
+
+@inlined
+def _read(size, t, s, x, g, tile, work, v, z, number):
+    """Transform a tile of the input and of the gradient: the chunk's ``number``-th tile."""
+    read_input(size, t, x, tile, work, v + number * s.v_row, s.v_step)
+    n, width = len(size), panel(g)
+    m = n - 2
+    image, down, across = place(t, tile)
+    i, j = down * m, across * m
+    row = t.columns * t.filters
+    at = (image * t.rows + i) * row + j * t.filters
+    inner = i + m <= t.rows and j + m <= t.columns
+    inside = (0, t.rows - i, 0, t.columns - j)
+    for f in range(0, s.panels * width, lanes(g)):
+        to = z + f // width * s.z_panel + number * width + f % width
+        target = (to, n * s.z_step, s.z_step)
+        if f >= t.filters:  # the last panel is not full
+            for xi in range(n * n):
+                store(work, to + xi * s.z_step, broadcast(g.dtype.type(0)))
+            continue
+        fetch(g, at + m * t.filters, m, row, m, t.filters, f)
+        source = (at + f, row, t.filters)
+        if inner:
+            gradient_tile(size, g, source, None, work, target)
+        else:
+            gradient_tile(size, g, source, inside, work, target)
+
+
+@inlined
+def _bounds(t, s, block):
+    """The first panel and channel of a block of S, and the first ones after it."""
+    across = (s.panels + s.group - 1) // s.group
+    down = block // across
+    j, c = (block - down * across) * s.group, down * s.rows
+    return j, min(j + s.group, s.panels), c, min(c + s.rows, t.channels)
+
+
+@inlined
+def _add(points, t, s, block, tiles, work, v, z, at, add):
+    """Add a chunk's tiles to a block of S, or begin it with them unless ``add``."""
+    first, end, c, stop = _bounds(t, s, block)
+    width = panel(work)
+    for xi in range(points):
+        for j in range(first, end):
+            multiply_rows(
+                work, v + xi * s.v_step + c, 1, s.v_row, stop - c,
+                work, z + xi * s.z_step + j * s.z_panel, work, at, width, tiles, add,
+            )  # fmt: skip
+            at += (stop - c) * width
+
+
+@inlined
+def _finish(size, t, s, block, work, at, dw):
+    """Transform a block of S into gradients of weights."""
+    first, end, c, stop = _bounds(t, s, block)
+    n, width = len(size), panel(work)
+    step = (end - first) * (stop - c) * width
+    tap = t.channels * t.filters
+    for j in range(first, end):
+        for i in range(c, stop):
+            for f in range(0, min(width, t.filters - j * width), lanes(work)):
+                source = (at + f, n * step, step)
+                to = i * t.filters + j * width + f
+                weight_gradient_tile(size, work, source, None, dw, (to, 3 * tap, tap))
+            at += width
+
+
+@inlined
+def _total(s, used, work, start):
+    """Sum a block over all workers that have added to theirs; says where the result is."""
+    total = -1
+    for worker in range(len(used)):
+        at = start + worker * s.own
+        if used[worker] and total < 0:
+            total = at
+        elif used[worker]:
+            for i in range(0, s.block, lanes(work)):
+                store(work, total + i, load(work, total + i) + load(work, at + i))
+    return total

@@ -1,0 +1,45 @@
+"""Depthwise convolutions against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernels_cases import Convolution, convolutions, each_dtype
+
+from minnet.kernels import depthwise, reference
+
+ONE = st.just(1)
+cases = convolutions(groups=st.integers(1, 37), channels=ONE, filters=ONE)
+
+
+@each_dtype
+@given(case=cases, relu=st.booleans())
+def test_all_three_functions(case: Convolution, dtype: Any, relu: bool) -> None:
+    case = case.astype(dtype)
+    window, groups, (x, w, b, g) = case.window, case.groups, (case.x, case.w, case.b, case.g)
+    tolerance = {"rtol": 1e-10, "atol": 1e-10} if dtype is np.float64 else {"atol": 1e-3}
+    for found, expected in (
+        (depthwise.forward(x, w, b, window, relu), reference.conv2d(x, w, b, window, groups, relu)),
+        (
+            depthwise.input_gradient(g, w, window, x.shape),
+            reference.conv2d_input_gradient(g, w, window, groups, x.shape),
+        ),
+        (
+            depthwise.weight_gradient(x, g, window),
+            reference.conv2d_weight_gradient(x, g, window, groups),
+        ),
+    ):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, **tolerance)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_nan_stays(relu: bool) -> None:
+    x = np.full((1, 3, 3, 9), np.nan, np.float32)
+    window = reference.HALVING
+    w = np.ones((2, 2, 1, 9), np.float32)
+    assert np.isnan(depthwise.forward(x, w, None, window, relu)).all()

@@ -1,0 +1,85 @@
+"""Direct convolutions and their gradients against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernels_cases import Convolution, convolutions, each_dtype
+
+from minnet.kernels import direct, direct_gradients, reference
+from minnet.kernels.geometry import Window
+
+#: Sums of at most 500 products of normal numbers.
+TOLERANCES: dict[Any, dict[str, float]] = {
+    np.float64: {"rtol": 1e-10, "atol": 1e-10},
+    np.float32: {"rtol": 1e-5, "atol": 1e-4},
+}
+
+
+@each_dtype
+@given(case=convolutions(), relu=st.booleans())
+def test_forward(case: Convolution, dtype: Any, relu: bool) -> None:
+    case = case.astype(dtype)
+    arguments = case.x, case.w, case.b, case.window, case.groups, relu
+    found = direct.forward(*arguments)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, reference.conv2d(*arguments), **TOLERANCES[dtype])
+
+
+@each_dtype
+@given(case=convolutions())
+def test_gradients(case: Convolution, dtype: Any) -> None:
+    case = case.astype(dtype)
+    x, w, g, window, groups = case.x, case.w, case.g, case.window, case.groups
+    dx = direct_gradients.input_gradient(g, w, window, groups, x.shape)
+    dw = direct_gradients.weight_gradient(x, g, window, groups)
+    assert dx.dtype == dw.dtype == dtype
+    expected = reference.conv2d_input_gradient(g, w, window, groups, x.shape)
+    np.testing.assert_allclose(dx, expected, **TOLERANCES[dtype])
+    expected = reference.conv2d_weight_gradient(x, g, window, groups)
+    np.testing.assert_allclose(dw, expected, **TOLERANCES[dtype])
+
+
+@each_dtype
+@given(
+    case=convolutions(
+        groups=st.sampled_from([1, 2]), channels=st.integers(1, 40), filters=st.integers(1, 70)
+    )
+)
+def test_more_filters_than_a_panel_holds(case: Convolution, dtype: Any) -> None:
+    case = case.astype(dtype)
+    x, w, g, window, groups = case.x, case.w, case.g, case.window, case.groups
+    exact = {"rtol": 1e-4, "atol": 2e-3} if dtype is np.float32 else TOLERANCES[dtype]
+    found, expected = (f(x, w, case.b, window, groups) for f in (direct.forward, reference.conv2d))
+    np.testing.assert_allclose(found, expected, **exact)
+    found = direct_gradients.weight_gradient(x, g, window, groups)
+    expected = reference.conv2d_weight_gradient(x, g, window, groups)
+    np.testing.assert_allclose(found, expected, **exact)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_nan_stays_where_it_is_seen(relu: bool) -> None:
+    x = np.zeros((1, 9, 9, 3), np.float32)
+    x[0, 4, 4, 1] = np.nan
+    w = np.ones((3, 3, 3, 21), np.float32)
+    y = direct.forward(x, w, None, Window((3, 3)), relu=relu)
+    seen = np.zeros((7, 7), bool)
+    seen[2:5, 2:5] = True
+    np.testing.assert_array_equal(np.isnan(y[0, :, :, 5]), seen)
+
+
+@pytest.mark.slow
+def test_weights_in_several_tasks() -> None:
+    """Enough weights that panels, and rows of the kernel's gradient, are tasks of their own."""
+    normal = np.random.default_rng(0).standard_normal
+    x, w, g = normal((1, 5, 6, 96)), normal((3, 3, 96, 160)), normal((1, 3, 4, 160))
+    window = Window((3, 3))
+    exact = TOLERANCES[np.float64]
+    found = direct.forward(x, w, None, window)
+    np.testing.assert_allclose(found, reference.conv2d(x, w, None, window), **exact)
+    found = direct_gradients.weight_gradient(x, g, window, 1)
+    np.testing.assert_allclose(found, reference.conv2d_weight_gradient(x, g, window, 1), **exact)

@@ -1,0 +1,106 @@
+"""Matrix products: whichever is chosen, the numbers are right; and the choice can be forced."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernels_cases import each_dtype
+
+from minnet.errors import ArgumentError
+from minnet.kernels import gemm, products, reference
+from minnet.tensor import Array
+
+sizes = st.one_of(st.integers(1, 40), st.integers(41, 130))
+
+
+def strided(array: Array, how: str) -> Array:
+    """The same numbers, laid out by rows, by columns, or with gaps."""
+    if how == "columns":
+        return np.asfortranarray(array)
+    if how == "gaps":
+        spread = np.zeros((2 * array.shape[0], 3 * array.shape[1]), array.dtype)
+        spread[::2, ::3] = array
+        return spread[::2, ::3]
+    return array
+
+
+layouts = st.sampled_from(["rows", "columns", "gaps"])
+
+
+@each_dtype
+@given(
+    m=sizes, k=st.one_of(st.just(0), sizes), n=sizes, layout=st.tuples(layouts, layouts),
+    biased=st.booleans(), relu=st.booleans(), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_our_own(
+    m: int, k: int, n: int, layout: tuple[str, str], biased: bool, relu: bool, seed: int, dtype: Any
+) -> None:
+    normal = np.random.default_rng(seed).standard_normal
+    a, b = normal((m, k)), normal((k, n))
+    bias = normal(n) if biased else None
+    exact = reference.matmul(a, b, bias, relu)
+    cast = [
+        strided(a.astype(dtype), layout[0]),
+        strided(b.astype(dtype), layout[1]),
+        None if bias is None else bias.astype(dtype),
+    ]
+    found = gemm.matmul(*cast, relu)
+    assert found.dtype == dtype
+    tolerance = 1e-10 if dtype is np.float64 else 2e-5
+    np.testing.assert_allclose(found, exact, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(1, 700, 900), (7, 700, 900), (30, 513, 777), (500, 3, 600)])
+def test_large_matrices_with_few_rows_or_short_sums(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    normal = np.random.default_rng(0).standard_normal
+    a, b = normal((m, k), np.float32), normal((k, n), np.float32)
+    expected = a.astype(np.float64) @ b
+    for left, right in ((a, b), (np.asfortranarray(a), b), (a, np.asfortranarray(b))):
+        np.testing.assert_allclose(gemm.matmul(left, right), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_nan_stays(relu: bool) -> None:
+    a = np.ones((9, 20), np.float32)
+    a[4] = np.nan
+    y = gemm.matmul(a, np.ones((20, 33), np.float32), relu=relu)
+    assert np.isnan(y[4]).all() and (np.delete(y, 4, 0) == 20).all()
+
+
+@given(st.integers(0, 60), st.integers(1, 200), st.integers(1, 200), st.booleans())
+def test_the_choice_does_not_change_the_numbers(m: int, k: int, n: int, relu: bool) -> None:
+    normal = np.random.default_rng(m).standard_normal
+    a, b, bias = (normal(s, np.float32) for s in ((m, k), (k, n), (n,)))
+    expected = reference.matmul(*(x.astype(np.float64) for x in (a, b, bias)), relu)
+    np.testing.assert_allclose(products.matmul(a, b, bias, relu), expected, atol=1e-4)
+
+
+def test_float64_is_left_to_blas() -> None:
+    assert not products.prefers_numba(8, 4096, 4096, np.dtype(np.float64))
+    assert products.prefers_numba(8, 4096, 4096, np.dtype(np.float32)) == products.compiles()
+
+
+@pytest.mark.parametrize("choice", ["numba", "blas"])
+def test_the_choice_can_be_forced(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINNET_MATMUL", choice)
+    code = (
+        "import sys, numpy as np; from minnet import kernels; a = np.ones((2, 2), 'f');"
+        "assert (kernels.matmul(a, a) == 2).all(); print('minnet.kernels.gemm' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == f"{choice == 'numba'}\n"
+
+
+def test_a_choice_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINNET_MATMUL", "mkl")
+    products._forced.cache_clear()
+    with pytest.raises(ArgumentError, match="MINNET_MATMUL: expected 'numba' or 'blas'"):
+        products.matmul(np.ones((1, 1)), np.ones((1, 1)))
+    products._forced.cache_clear()
