@@ -35,6 +35,10 @@ GROUP, ROWS = 4, 64  # at most so many panels of filters and channels make a blo
 CHUNK = 96  # tiles
 ALONE = 1 << 26  # bytes that all workers' sums of their own may take
 
+#: Steps: alone a worker's own chunks and then the total of all workers, together one after the
+#: other for each chunk.
+CHUNKS, TOTAL, INPUT, PRODUCT = range(4)
+
 
 class Sizes(NamedTuple):
     """How the work is divided, and where V, Z and S lie in the workspace."""
@@ -103,20 +107,9 @@ def _sizes(
     tiles = points * (v_step + z_step)
     own = tiles + blocks * block
     s = Sizes(
-        alone,
-        chunks,
-        chunk,
-        panels,
-        group,
-        rows,
-        blocks,
-        v_row,
-        v_step,
-        z_panel,
-        z_step,
-        block,
+        alone, chunks, chunk, panels, group, rows, blocks, v_row, v_step, z_panel, z_step, block,
         own,
-    )
+    )  # fmt: skip
     if alone:
         return s, workers * own
     return s, tiles + block * (workers if chunks == 1 else blocks)
@@ -131,43 +124,45 @@ def _gradient(workers, counter, steps, size, t, s, x, g, dw, work, used):
     for step in range(steps):
         counter[0] = 0
         for worker in prange(workers):
-            _work(step, np.int64(worker), counter, size, t, s, x, g, dw, work, used)
+            _work(step, np.int64(worker), workers, counter, size, t, s, x, g, dw, work, used)
 
 
 @compiled
-def _work(step, worker, counter, size, t, s, x, g, dw, work, used):
+def _work(step, worker, workers, counter, size, t, s, x, g, dw, work, used):
     """One worker's part of a step: tiles to transform, blocks to add to and to transform back."""
+    kind = step if s.alone else INPUT + step % 2
+    chunk = step // 2
     v = worker * s.own if s.alone else 0
     z = v + len(size) ** 2 * s.v_step
     sums = z + len(size) ** 2 * s.z_step
-    reading = step % 2 == 0
-    chunk = 0 if s.alone else step // 2
-    last = not reading and (s.alone or chunk == s.chunks - 1)
-    tasks = s.blocks if not reading else s.chunks if s.alone else s.most
-    task = next_task(counter)
+    # Which worker adds up which chunks must not depend on who is faster: the last digits would.
+    mine = kind == CHUNKS
+    if mine:
+        task, tasks = worker * s.chunks // workers, (worker + 1) * s.chunks // workers
+    else:
+        task, tasks = next_task(counter), s.most if kind == INPUT else s.blocks
     while task < tasks:
-        if s.alone:
-            chunk = task if reading else 0
+        if kind == CHUNKS:
+            chunk = task
         first, end = chunk * t.tiles // s.chunks, (chunk + 1) * t.tiles // s.chunks
-        tiles, blocks = (first, end), (0, s.blocks)
-        if not reading:
-            tiles, blocks = (0, 0), (task, task + 1)
-        elif not s.alone:
+        tiles, blocks = (0, 0), (task, task + 1)
+        if kind == CHUNKS:
+            tiles, blocks = (first, end), (0, s.blocks)
+        elif kind == INPUT:
             tiles, blocks = (first + task, min(first + task + 1, end)), (0, 0)
         for tile in range(tiles[0], tiles[1]):
             _read(size, t, s, x, g, tile, work, v, z, tile - first)
         for block in range(blocks[0], blocks[1]):
-            at = sums + (worker if s.chunks == 1 and not s.alone else block) * s.block
-            if s.alone and not reading:
-                at = _total(s, used, work, at - worker * s.own)
+            if kind == TOTAL:
+                at = _total(s, used, work, sums - v + block * s.block)
             else:
-                add = used[worker] if s.alone else chunk
+                at = sums + (worker if kind == PRODUCT and s.chunks == 1 else block) * s.block
+                add = used[worker] if kind == CHUNKS else chunk
                 _add(len(size) ** 2, t, s, block, end - first, work, v, z, at, add)
-            if last:
+            if kind == TOTAL or (kind == PRODUCT and chunk == s.chunks - 1):
                 _finish(size, t, s, block, work, at, dw)
-        if reading:
-            used[worker] += 1
-        task = next_task(counter)
+        used[worker] += kind == CHUNKS
+        task = task + 1 if mine else next_task(counter)
 
 
 @inlined
