@@ -8,7 +8,7 @@ import minnet
 
 # Examples that recalculate a workbook take their time; how long says nothing about right or wrong.
 settings.register_profile("default", deadline=None, max_examples=50)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
 # Where every example takes long: kernels as plain Python, or compiled for another machine.
 settings.register_profile("few", settings.get_profile("ci"), max_examples=8)
 FEW = "few" if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" else None
