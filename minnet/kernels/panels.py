@@ -20,10 +20,7 @@ from minnet.kernels.microkernel import panel_of
 from minnet.kernels.vector import clear, copy, lanes, next_task, transpose
 from minnet.tensor import Array
 
-lock: Any = np.ndarray.setflags  # (array, write): the quickest way
-
-#: Where the only tap of a plain matrix begins.
-NO_OFFSET = np.zeros(1, np.int64)
+lock: Any = np.ndarray.setflags  # (array, write): the quickest way to lock an array
 
 
 def flat(array: Array) -> Array:
@@ -53,11 +50,6 @@ def matrix(a: Array) -> tuple[Array, int, int]:
     row, column = row // size, column // size
     length = (a.shape[0] - 1) * row + (a.shape[1] - 1) * column + 1
     return flat(as_strided(a, (length,), (size,))), row, column
-
-
-def panels_for(columns: int, dtype: Any) -> int:
-    """How many whole panels so many columns take."""
-    return -(-columns // panel_of(dtype))
 
 
 def pack(

@@ -20,8 +20,8 @@ from numba.extending import intrinsic, models, overload, register_model
 
 from minnet.kernels import vector_ir as ir
 
-#: Numbers in a vector of float32, and of float64.
-LANES, LANES64 = ir.BYTES // 4, ir.BYTES // 8
+#: Numbers in a vector of float32.
+LANES = ir.BYTES // 4
 
 
 class VectorType(types.Type):
