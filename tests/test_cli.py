@@ -196,7 +196,10 @@ def test_a_book_that_would_be_too_large_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c(tmp_path: Path) -> None:
+    # A program in the background of a shell, as a whole test run may be, inherits deafness to it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start("demo", "linear", "-o", tmp_path / "book.xlsx", "--epochs", "1000000")
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     while not process.stdout.readline().startswith("Epoch 3/"):
         assert process.poll() is None
