@@ -63,7 +63,17 @@ def input_gradient(g: Array, w: Array, window: Window, input_shape: Shape) -> Ar
     sizes = _sizes(input_shape, window)
     dx = memory.empty(input_shape, g.dtype)
     workers = workers_for(dx.size * sizes.kh * sizes.kw)
-    _input_gradient(workers, new_counter(), sizes, flat(g), flat(w), dx.reshape(-1))
+    if window.strides == (1, 1):
+        # A convolution of g with the kernel turned by 180 degrees.
+        turned = sizes._replace(
+            height=sizes.rows, width=sizes.columns, rows=sizes.height, columns=sizes.width,
+            top=(sizes.kh - 1) * sizes.dh - sizes.top, left=(sizes.kw - 1) * sizes.dw - sizes.left,
+        )  # fmt: skip
+        operands = flat(g), flat(w[::-1, ::-1]), flat(np.zeros(sizes.channels, g.dtype))
+        floor = g.dtype.type(-np.inf)
+        _forward(workers, new_counter(), turned, *operands, floor, dx.reshape(-1))
+    else:
+        _input_gradient(workers, new_counter(), sizes, flat(g), flat(w), dx.reshape(-1))
     return dx
 
 
@@ -105,29 +115,73 @@ def _forward(workers, counter, sizes, x, w, bias, floor, y):
 def _forward_row(p, task, x, w, bias, floor, y):
     image, i = task // p.rows, task % p.rows
     above = i * p.down - p.top
-    r0, r1 = _inside(above, p.dh, p.kh, p.height)
-    step = lanes(x)
-    whole = p.channels - p.channels % step
-    floors = broadcast(floor)
-    for j in range(p.columns):
-        before = j * p.across - p.left
-        s0, s1 = _inside(before, p.dw, p.kw, p.width)
-        start = ((image * p.height + above) * p.width + before) * p.channels
-        to = (task * p.columns + j) * p.channels
-        for c in range(0, whole, step):
-            total = load(bias, c)
-            for r in range(r0, r1):
-                for s in range(s0, s1):
-                    at = start + (r * p.dh * p.width + s * p.dw) * p.channels + c
-                    total = fma(load(x, at), load(w, (r * p.kw + s) * p.channels + c), total)
-            store(y, to + c, at_least(total, floors))
-        for c in range(whole, p.channels):
-            one = bias[c]
-            for r in range(r0, r1):
-                for s in range(s0, s1):
-                    at = start + (r * p.dh * p.width + s * p.dw) * p.channels + c
-                    one += x[at] * w[(r * p.kw + s) * p.channels + c]
-            y[to + c] = floor if one < floor else one
+    rows = _inside(above, p.dh, p.kh, p.height)
+    start = (image * p.height + above) * p.width
+    to = task * p.columns
+    # Places from which the window, all of it, is between the image's left and right border.
+    first = min(p.columns, max(0, (p.left + p.across - 1) // p.across))
+    room = p.width - 1 - (p.kw - 1) * p.dw + p.left
+    end = max(first, min(p.columns, room // p.across + 1 if room >= 0 else 0))
+    fours = first + (end - first) // 4 * 4
+    for j in range(first, fours, 4):
+        _four_places(p, rows, start + j * p.across - p.left, x, w, bias, floor, y, to + j)
+    for j in range(first):
+        _place(p, rows, j, start, x, w, bias, floor, y, to)
+    for j in range(fours, p.columns):
+        _place(p, rows, j, start, x, w, bias, floor, y, to)
+
+
+@compiled
+def _four_places(p, rows, start, x, w, bias, floor, y, to):
+    """Four neighbours that see nothing beside the image: each weight is loaded once for all."""
+    step, size = lanes(x), p.channels
+    floors, next_place = broadcast(floor), p.across * size
+    for c in range(0, size - size % step, step):
+        one = two = three = four = load(bias, c)
+        for r in range(rows[0], rows[1]):
+            for s in range(p.kw):
+                at = (start + r * p.dh * p.width + s * p.dw) * size + c
+                weight = load(w, (r * p.kw + s) * size + c)
+                one = fma(load(x, at), weight, one)
+                two = fma(load(x, at + next_place), weight, two)
+                three = fma(load(x, at + 2 * next_place), weight, three)
+                four = fma(load(x, at + 3 * next_place), weight, four)
+        store(y, to * size + c, at_least(one, floors))
+        store(y, (to + 1) * size + c, at_least(two, floors))
+        store(y, (to + 2) * size + c, at_least(three, floors))
+        store(y, (to + 3) * size + c, at_least(four, floors))
+    for c in range(size - size % step, size):
+        for j in range(4):
+            _one_channel(p, rows, (0, p.kw), start + j * p.across, c, x, w, bias, floor, y, to + j)
+
+
+@compiled
+def _place(p, rows, j, start, x, w, bias, floor, y, to):
+    """One place anywhere."""
+    step, size = lanes(x), p.channels
+    before = j * p.across - p.left
+    columns = _inside(before, p.dw, p.kw, p.width)
+    for c in range(0, size - size % step, step):
+        total = load(bias, c)
+        for r in range(rows[0], rows[1]):
+            for s in range(columns[0], columns[1]):
+                at = (start + before + r * p.dh * p.width + s * p.dw) * size + c
+                total = fma(load(x, at), load(w, (r * p.kw + s) * size + c), total)
+        store(y, (to + j) * size + c, at_least(total, broadcast(floor)))
+    for c in range(size - size % step, size):
+        _one_channel(p, rows, columns, start + before, c, x, w, bias, floor, y, to + j)
+
+
+@compiled
+def _one_channel(p, rows, columns, start, c, x, w, bias, floor, y, to):
+    """One of the channels that are too few for a vector."""
+    size = p.channels
+    total = bias[c]
+    for r in range(rows[0], rows[1]):
+        for s in range(columns[0], columns[1]):
+            at = (start + r * p.dh * p.width + s * p.dw) * size + c
+            total += x[at] * w[(r * p.kw + s) * size + c]
+    y[to * size + c] = floor if total < floor else total
 
 
 @kernel
@@ -190,6 +244,7 @@ def _weight_gradient_row(p, row, x, g, shares, part):
     image, i = row // p.rows, row % p.rows
     step = lanes(x)
     whole = p.channels - p.channels % step
+    pixel = p.across * p.channels
     for r in range(p.kh):
         y = i * p.down - p.top + r * p.dh
         if y < 0 or y >= p.height:
@@ -198,13 +253,22 @@ def _weight_gradient_row(p, row, x, g, shares, part):
             j0, j1 = _inside(s * p.dw - p.left, p.across, p.columns, p.width)
             start = ((image * p.height + y) * p.width + s * p.dw - p.left) * p.channels
             to = ((part * p.kh + r) * p.kw + s) * p.channels
+            pairs = j0 + (j1 - j0) // 2 * 2
             for c in range(0, whole, step):
-                total = load(shares, to + c)
-                for j in range(j0, j1):
-                    at = start + j * p.across * p.channels + c
-                    total = fma(load(x, at), load(g, (row * p.columns + j) * p.channels + c), total)
-                store(shares, to + c, total)
+                # Two sums, as each addition waits for the one before.
+                total, other = load(shares, to + c), broadcast(x.dtype.type(0))
+                for j in range(j0, pairs, 2):
+                    at, there = start + j * pixel + c, (row * p.columns + j) * p.channels + c
+                    total = fma(load(x, at), load(g, there), total)
+                    other = fma(load(x, at + pixel), load(g, there + p.channels), other)
+                if pairs < j1:
+                    at, there = (
+                        start + pairs * pixel + c,
+                        (row * p.columns + pairs) * p.channels + c,
+                    )
+                    total = fma(load(x, at), load(g, there), total)
+                store(shares, to + c, total + other)
             for c in range(whole, p.channels):
                 for j in range(j0, j1):
-                    at = start + j * p.across * p.channels + c
+                    at = start + j * pixel + c
                     shares[to + c] += x[at] * g[(row * p.columns + j) * p.channels + c]

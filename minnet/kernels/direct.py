@@ -30,9 +30,41 @@ from minnet.kernels.panels import copy_columns, flat, pack
 from minnet.kernels.vector import clear, copy, lanes, next_task
 from minnet.tensor import Array
 
+Shape = tuple[int, ...]
+
 BAND_BYTES = 1 << 17  # of padded rows: a quarter of the second-level cache
 STRIP_BYTES = 1 << 14  # of weights for one pass over a row of pixels: half of the first-level cache
 ROW = 96  # pixels that 1x1 windows take as a row, whatever the image's shape
+
+
+class Sight(NamedTuple):
+    """What the windows see: like a Window, but ``first``, the first one's corner, may be anywhere.
+
+    Where it is negative it is above, or left of, the image; zeros are all around.
+    """
+
+    size: Pair
+    strides: Pair
+    dilation: Pair
+    first: Pair
+
+    def span(self, places: Pair) -> Pair:
+        """How many rows and columns of an image so many windows see."""
+        (kh, kw), (dh, dw), (sh, sw) = self.size, self.dilation, self.strides
+        return (places[0] - 1) * sh + (kh - 1) * dh + 1, (places[1] - 1) * sw + (kw - 1) * dw + 1
+
+
+class Place(NamedTuple):
+    """Where in the result's memory the first pixel is, and the next image, row and column."""
+
+    start: int
+    image: int
+    row: int
+    column: int
+
+
+#: A window of one pixel.
+POINTWISE = Sight((1, 1), (1, 1), (1, 1), (0, 0))
 
 
 class Sizes(NamedTuple):
@@ -77,50 +109,26 @@ def forward(
 
     ``packed`` is what :func:`pack_weights` made of ``w``; without it that is done here.
     """
-    n, height, width, _ = x.shape
-    filters = w.shape[3]
-    rows, columns = window.output_size(height, width)
-    y = memory.empty((n, rows, columns, filters), x.dtype)
+    shape, correlation = _forward(x.shape, w.shape, window, groups, x.dtype)
+    y = memory.empty(shape, x.dtype)
     if y.size:
-        if packed is None:
-            packed = pack_weights(w, groups)
-        floor = x.dtype.type(0 if relu else -np.inf)
-        (top, _), (left, _) = window.padding
-        sight = Sight(window.size, window.strides, window.dilation, (-top, -left))
-        place = Place(0, rows * columns * filters, columns * filters, filters)
-        bias = padded_bias(b, filters, groups, x.dtype)
-        correlate(x, packed, bias, floor, y, sight, groups, rows, columns, place)
+        correlation(x, pack_weights(w, groups) if packed is None else packed, b, relu, y)
     return y
 
 
-class Sight(NamedTuple):
-    """What the windows see: like a Window, but ``first``, the first one's corner, may be anywhere.
-
-    Where it is negative it is above, or left of, the image; zeros are all around.
-    """
-
-    size: Pair
-    strides: Pair
-    dilation: Pair
-    first: Pair
-
-    def span(self, places: Pair) -> Pair:
-        """How many rows and columns of an image so many windows see."""
-        (kh, kw), (dh, dw), (sh, sw) = self.size, self.dilation, self.strides
-        return (places[0] - 1) * sh + (kh - 1) * dh + 1, (places[1] - 1) * sw + (kw - 1) * dw + 1
-
-
-class Place(NamedTuple):
-    """Where in the result's memory the first pixel is, and the next image, row and column."""
-
-    start: int
-    image: int
-    row: int
-    column: int
-
-
-#: A window of one pixel.
-POINTWISE = Sight((1, 1), (1, 1), (1, 1), (0, 0))
+@functools.lru_cache(maxsize=1024)
+def _forward(
+    shape: Shape, kernel_shape: Shape, window: Window, groups: int, dtype: Any
+) -> tuple[Shape, Correlation]:
+    """The result's shape, and how it is calculated."""
+    filters = kernel_shape[3]
+    rows, columns = window.output_size(shape[1], shape[2])
+    (top, _), (left, _) = window.padding
+    sight = Sight(window.size, window.strides, window.dilation, (-top, -left))
+    place = Place(0, rows * columns * filters, columns * filters, filters)
+    return (shape[0], rows, columns, filters), Correlation(
+        shape, sight, groups, filters // groups, (rows, columns), place, dtype
+    )
 
 
 def pack_weights(w: Array, groups: int = 1) -> Array:
@@ -131,45 +139,61 @@ def pack_weights(w: Array, groups: int = 1) -> Array:
     return pack(flat(w), np.arange(groups) * each, filters, 1, kh * kw * channels, each, width)
 
 
-def padded_bias(b: Array | None, filters: int, groups: int, dtype: Any) -> Array:
-    """The bias with each group filled up with zeros to whole panels, flat."""
-    each = filters // groups
-    width = panel_of(dtype, width_for(each, dtype))
-    whole = -(-each // width) * width
-    if b is not None and whole == each:
-        return flat(b)
-    bias = np.zeros((groups, whole), dtype)
-    if b is not None:
-        bias[:, :each] = b.reshape(groups, each)
-    return flat(bias)
+class Correlation:
+    """How windows slide over images of one shape: all that is known before there are numbers.
+
+    ``places`` are the rows and columns of the result, which goes to its ``place`` in an array.
+    """
+
+    def __init__(
+        self, shape: Shape, sight: Sight, groups: int, filters: int, places: Pair, place: Place,
+        dtype: Any,
+    ):  # fmt: skip
+        """``filters`` are those of one group."""
+        self._arguments = shape, sight, groups, filters, places, place, dtype
+        self._groups, self._filters = groups, filters
+        self._width = width_for(filters, dtype)
+        panel = panel_of(dtype, self._width)
+        self._whole = -(-filters // panel) * panel
+        self._no_bias = flat(np.zeros(groups * self._whole, dtype))
+        self._floors = dtype.type(-np.inf), dtype.type(0)
+        depth = sight.size[0] * sight.size[1] * shape[3]
+        self._work = shape[0] * places[0] * places[1] * depth * self._whole
+        self._plans: dict[int, tuple[Array, Array, int]] = {}
+
+    def __call__(self, x: Array, packed: Array, b: Array | None, relu: bool, y: Array) -> None:
+        """Slide the ``packed`` weights over ``x``; what they give, plus ``b``, goes to ``y``."""
+        workers = workers_for(self._work)
+        if workers not in self._plans:
+            self._plans[workers] = _plan(*self._arguments, workers)
+        plan, taps, room = self._plans[workers]
+        space = memory.empty((workers * room,), x.dtype)
+        convolve(
+            workers, new_counter(), self._width, plan, flat(x), taps, packed, self._bias(b),
+            self._floors[relu], y.reshape(-1), space, flat(space),
+        )  # fmt: skip
+
+    def _bias(self, b: Array | None) -> Array:
+        """The bias with each group filled up with zeros to whole panels."""
+        if b is None:
+            return self._no_bias
+        if self._whole == self._filters:
+            return flat(b)
+        bias = np.zeros((self._groups, self._whole), b.dtype)
+        bias[:, : self._filters] = b.reshape(self._groups, self._filters)
+        return flat(bias)
 
 
-def correlate(
-    x: Array, packed: Array, bias: Array, floor: Any, y: Array,
-    sight: Sight, groups: int, rows: int, columns: int, place: Place,
-) -> None:  # fmt: skip
-    """Write ``rows`` x ``columns`` results for each image to their ``place`` in ``y``."""
-    workers = workers_for(x.shape[0] * rows * columns * packed.size)
-    plan, taps, room = _plan(
-        x.shape, sight, groups, y.shape[3] // groups, rows, columns, place, workers, x.dtype
-    )
-    space = memory.empty((workers * room,), x.dtype)
-    convolve(
-        workers, new_counter(), width_for(y.shape[3] // groups, x.dtype), plan,
-        flat(x), taps, packed, bias, floor, y.reshape(-1), space, flat(space),
-    )  # fmt: skip
-
-
-@functools.lru_cache(maxsize=1024)
 def _plan(
-    shape: tuple[int, int, int, int], sight: Sight, groups: int, filters: int,
-    rows: int, columns: int, place: Place, workers: int, dtype: Any,
+    shape: Shape, sight: Sight, groups: int, filters: int, places: Pair, place: Place, dtype: Any,
+    workers: int,
 ) -> tuple[Array, Array, int]:  # fmt: skip
     """(Sizes as an array, the taps, the room for one worker's copies)."""
     n, height, width, channels = shape
+    rows, columns = places
     (kh, kw), (dh, dw), (row_step, column_step) = sight.size, sight.dilation, sight.strides
     top, left = -sight.first[0], -sight.first[1]
-    seen = sight.span((rows, columns))
+    seen = sight.span(places)
     last = columns
     dense = Place(0, rows * columns * place.column, columns * place.column, place.column)
     if sight == POINTWISE and seen == (height, width) and place == dense:
@@ -186,25 +210,22 @@ def _plan(
         grid = np.arange(kh)[:, None] * (dh * wide) + np.arange(kw) * dw
         taps, depth = grid.reshape(-1) * channels, channels // groups
     size, panel = dtype.itemsize, panel_of(dtype, width_for(filters, dtype))
-    count = -(-filters // panel)
-    row_bytes = wide * channels * size * row_step
-    band = max(1, min(rows, BAND_BYTES // max(1, row_bytes)))
-    share = count
+    share = count = -(-filters // panel)
+    band = max(1, min(rows, BAND_BYTES // max(1, wide * channels * size * row_step)))
     if workers > 1:
         while n * -(-rows // band) * -(-count // share) < 4 * workers and (band > 4 or share > 1):
             if band > 4:
                 band = -(-band // 2)
             else:
                 share = -(-share // 2)
-    band_rows = sight.span((band, 1))[0]
-    room = band_rows * wide * channels if padded else 0
-    panel_bytes = max(1, len(taps) * depth * panel * size)
+    room = sight.span((band, 1))[0] * wide * channels if padded else 0
+    strip = max(1, STRIP_BYTES // max(1, len(taps) * depth * panel * size))
     sizes = Sizes(
-        images=n, height=height, width=width, groups=groups,
-        channels=channels // groups, filters=filters, rows=rows, columns=columns, last=last,
-        row_step=row_step, column_step=column_step, top=top, left=left, padded=padded, wide=wide,
-        depth=depth, band=band, share=share, strip=max(1, STRIP_BYTES // panel_bytes), room=room,
-        y_start=place.start, y_image=place.image, y_row=place.row, y_column=place.column,
+        images=n, height=height, width=width, groups=groups, channels=channels // groups,
+        filters=filters, rows=rows, columns=columns, last=last, row_step=row_step,
+        column_step=column_step, top=top, left=left, padded=padded, wide=wide, depth=depth,
+        band=band, share=share, strip=strip, room=room, y_start=place.start, y_image=place.image,
+        y_row=place.row, y_column=place.column,
     )  # fmt: skip
     return flat(np.array(sizes)), flat(taps), room + columns * panel
 

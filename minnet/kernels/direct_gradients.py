@@ -24,15 +24,13 @@ import numpy as np
 from numba import prange
 
 from minnet.kernels import memory
-from minnet.kernels.direct import Place, Sight, copy_band, correlate, padded_bias
+from minnet.kernels.direct import Correlation, Place, Shape, Sight, copy_band
 from minnet.kernels.geometry import Window
 from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack, pack_panel
 from minnet.kernels.vector import lanes, next_task
 from minnet.tensor import Array
-
-Shape = tuple[int, ...]
 
 BAND_BYTES = 1 << 17  # of images and of g in a worker's cache
 
@@ -45,29 +43,28 @@ def input_gradient(g: Array, w: Array, window: Window, groups: int, input_shape:
     dx = memory.empty(input_shape, g.dtype)
     if not dx.size:
         return dx
-    _, height, width, channels = input_shape
-    bias, floor = padded_bias(None, channels, groups, g.dtype), g.dtype.type(-np.inf)
-    source, filters = flat(w), w.shape[3]
-    panel = panel_of(g.dtype, width_for(channels // groups, g.dtype))
-    parts, complete = _parts(w.shape, window, groups, height, width, channels)
+    filters, groups_filters = w.shape[3], w.shape[3] // groups
+    each = input_shape[3] // groups
+    panel = panel_of(g.dtype, width_for(each, g.dtype))
+    parts, complete = _parts(g.shape, w.shape, window, groups, input_shape, g.dtype)
     if not complete:
         dx.fill(0)  # pixels that no window sees
-    for sight, starts, rows, columns, place in parts:
-        packed = pack(source, starts, 1, filters, filters // groups, channels // groups, panel)
-        correlate(g, packed, bias, floor, dx, sight, groups, rows, columns, place)
+    for correlation, starts in parts:
+        packed = pack(flat(w), starts, 1, filters, groups_filters, each, panel)
+        correlation(g, packed, None, False, dx)
     return dx
 
 
 @functools.lru_cache(maxsize=1024)
 def _parts(
-    shape: Shape, window: Window, groups: int, height: int, width: int, channels: int
-) -> tuple[list[tuple[Sight, Array, int, int, Place]], bool]:
+    g_shape: Shape, w_shape: Shape, window: Window, groups: int, input_shape: Shape, dtype: Any
+) -> tuple[list[tuple[Correlation, Array]], bool]:
     """For each pair of remainders what to do, and whether all pixels have something to be done.
 
-    To be done: what the windows see of g, where their taps begin in w, how many rows and columns of
-    pixels there are, and where.
+    To be done: how windows slide over g, and where their taps begin in w.
     """
-    _, kw, each, filters = shape
+    _, kw, each, filters = w_shape
+    _, height, width, channels = input_shape
     (sh, sw), (dh, dw), ((top, _), (left, _)) = window.strides, window.dilation, window.padding
     down = _remainders(window.size[0], sh, dh, top, height)
     across = _remainders(window.size[1], sw, dw, left, width)
@@ -82,8 +79,10 @@ def _parts(
                 (y * width + x) * channels, height * width * channels,
                 sh * width * channels, sw * channels,
             )  # fmt: skip
-            rows, columns = -(-(height - y) // sh), -(-(width - x) // sw)
-            parts.append((sight, flat(starts), rows, columns, place))
+            places = -(-(height - y) // sh), -(-(width - x) // sw)
+            parts.append(
+                (Correlation(g_shape, sight, groups, each, places, place, dtype), flat(starts))
+            )
     return parts, len(parts) == min(sh, height) * min(sw, width)
 
 
