@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         max_pool_gradient,
         max_pool_take,
     )
-    from minnet.kernels.products import matmul
+    from minnet.kernels.products import linear, matmul
 
 _FAST = np.dtype(np.float32)
 
@@ -35,6 +35,7 @@ __all__ = [
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "descend",
+    "linear",
     "matmul",
     "max_pool",
     "max_pool_gradient",
@@ -66,8 +67,8 @@ def __getattr__(name: str) -> Any:
     """A function at its first use; from then on it is found without asking here."""
     if name in _HOMES:
         function = _by_dtype(name)
-    elif name == "matmul":
-        function = importlib.import_module("minnet.kernels.products").matmul
+    elif name in ("linear", "matmul"):
+        function = getattr(importlib.import_module("minnet.kernels.products"), name)
     else:
         raise AttributeError(f"module 'minnet.kernels' has no attribute {name!r}")
     globals()[name] = function

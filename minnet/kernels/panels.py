@@ -20,6 +20,8 @@ from minnet.kernels.microkernel import panel_of
 from minnet.kernels.vector import clear, copy, lanes, next_task, transpose
 from minnet.tensor import Array
 
+GROUP, ROWS = 16, 64  # panels and rows that are packed together
+
 lock: Any = np.ndarray.setflags  # (array, write): the quickest way to lock an array
 
 
@@ -83,16 +85,25 @@ def padded(bias: Array | None, columns: int, dtype: Any) -> Array:
 
 @kernel
 def pack_panels(workers, counter, source, starts, row, column, depth, columns, target, width):
-    """See :func:`pack`; a task is one tap of one panel."""
-    tasks = (columns + width - 1) // width * len(starts)
+    """See :func:`pack`; a task is one tap of some neighbouring panels.
+
+    These are packed by a few rows at a time: rows of a large matrix are in different pages of
+    memory, and it takes time to find a page, so what is needed of it is read at once.
+    """
+    panels = (columns + width - 1) // width
+    group = max(1, min(GROUP, panels * len(starts) // (4 * workers)))
+    tasks = (panels + group - 1) // group * len(starts)
     for _ in prange(workers):
         task = next_task(counter)
         while task < tasks:
-            first = task // len(starts) * width
-            pack_panel(
-                source, starts[task % len(starts)] + first * column, row, column,
-                depth, columns - first, target, task * depth * width, width,
-            )  # fmt: skip
+            tap, first = task % len(starts), task // len(starts) * group
+            for k in range(0, depth, ROWS):
+                for j in range(first, min(first + group, panels)):
+                    pack_panel(
+                        source, starts[tap] + k * row + j * width * column, row, column,
+                        min(ROWS, depth - k), columns - j * width,
+                        target, ((j * len(starts) + tap) * depth + k) * width, width,
+                    )  # fmt: skip
             task = next_task(counter)
 
 

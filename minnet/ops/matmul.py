@@ -121,7 +121,7 @@ class Linear(_Product):
             out = x.dot(w)
             out += b
             return out
-        return kernels.matmul(x, w, b)
+        return kernels.linear(x, w, b)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
         # The shapes were checked on the way forward.
@@ -158,7 +158,7 @@ class LinearRelu(Fused):
             out = x.dot(w)
             out += b
             return np.maximum(out, 0, out=out)
-        return kernels.matmul(x, w, b, relu=True)
+        return kernels.linear(x, w, b, relu=True)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
         return linear.gradient(index, where(out > 0, g, 0), out, x, w, b)

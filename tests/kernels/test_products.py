@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kernels_cases import each_dtype
 
 from minnet.errors import ArgumentError
-from minnet.kernels import gemm, products, reference
+from minnet.kernels import gemm, prepared, products, reference, streamed
 from minnet.tensor import Array
 
 sizes = st.one_of(st.integers(1, 40), st.integers(41, 130))
@@ -104,3 +104,38 @@ def test_a_choice_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArgumentError, match="MINNET_MATMUL: expected 'numba' or 'blas'"):
         products.matmul(np.ones((1, 1)), np.ones((1, 1)))
     products._forced.cache_clear()
+
+
+@each_dtype
+@given(
+    m=st.integers(0, 33), k=st.sampled_from([0, 1, 255, 256, 257, 600]), n=st.integers(0, 150),
+    biased=st.booleans(), relu=st.booleans(), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_a_matrix_arranged_for_streaming(
+    dtype: Any, m: int, k: int, n: int, biased: bool, relu: bool, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    a, b = random.standard_normal((m, k)).astype(dtype), random.standard_normal((k, n))
+    b = b.astype(dtype)
+    bias = random.standard_normal(n).astype(dtype) if biased else None
+    found = streamed.matmul(a, streamed.arrange(b), n, bias, relu)
+    expected = reference.matmul(a.astype(np.float64), b.astype(np.float64), bias, relu)
+    assert found.dtype == dtype and found.shape == expected.shape
+    size = np.abs(a).astype(np.float64) @ np.abs(b) + (0 if bias is None else np.abs(bias))
+    assert (np.abs(found - expected) <= (k + 4) * np.finfo(dtype).eps / 2 * size).all()
+
+
+def test_a_layers_weights_are_arranged_once_they_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "_forced", lambda: "numba")
+    random = np.random.default_rng(0)
+    w, b = random.standard_normal((1100, 1000), np.float32), np.ones(1000, np.float32)
+    x = random.standard_normal((8, 1100), np.float32)
+    before = prepared.kept_bytes()
+    first = products.linear(x, w, b, True)
+    assert prepared.kept_bytes() == before and w.flags.writeable
+    again = products.linear(x, w, b, True)
+    assert prepared.kept_bytes() - before >= w.nbytes and not w.flags.writeable
+    np.testing.assert_allclose(again, first, rtol=1e-5, atol=1e-4)
+    assert np.isnan(products.linear(x * np.float32("nan"), w, b, True)).all()
