@@ -22,10 +22,10 @@ from minnet.layers import (
     ZeroPadding2D,
 )
 from minnet.metrics import accuracy
-from minnet.model import Sequential
 from minnet.optimizers import SGD
 from minnet.random import seed
 from minnet.recording import no_grad
+from minnet.sequential import Sequential
 from minnet.tensor import Tensor
 from minnet.training import History
 

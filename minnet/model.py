@@ -1,10 +1,10 @@
-"""Sequential: layers in a row, trained and used with Keras's verbs."""
+"""Model: what can be done with layers once they are put together, in Keras's verbs."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from minnet import losses, optimizers, random, training
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
-from minnet.layers import ACTIVATIONS, Layer, Shape, run_through, scope
-from minnet.losses import Loss, as_finite
+from minnet.layers import ACTIVATIONS, Layer, Shape, scope
+from minnet.losses import Loss
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
@@ -23,76 +23,29 @@ from minnet.tensor import Array, Tensor, wrap
 from minnet.training import Data, History, numbers, whole
 
 
-class Sequential:
-    """A chain of layers.
+class Model:
+    """The verbs of every model; how its layers hang together is up to its kind.
 
-    ``layers``: the first one may say its ``input_shape``; if not, the model is built from the first
-    data it sees. ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a
-    generator of the model's own for weights and shuffling; None uses the shared one that
-    ``minnet.seed`` resets.
+    ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a generator of the
+    model's own for weights and shuffling; None uses the shared one that ``minnet.seed`` resets.
 
     Raises :class:`~minnet.errors.DtypeError` for another dtype.
     """
 
-    def __init__(
-        self,
-        layers: Iterable[Layer] | None = None,
-        name: str | None = None,
-        dtype: npt.DTypeLike = np.float32,
-        seed: int | None = None,
-    ):
-        self.name = name or "sequential"
-        self.dtype = _float_dtype(dtype)
-        self.layers: list[Layer] = []
+    #: All layers, each once, in the order in which data meet them.
+    layers: list[Layer]
+
+    def __init__(self, name: str, dtype: npt.DTypeLike = np.float32, seed: int | None = None):
+        self.name = name
+        self.dtype = _float_dtype(type(self).__name__, dtype)
+        self.layers = []
         self.loss: Loss | None = None
         self.optimizer = optimizers.get("sgd")
         self.metrics: dict[str, Metric] = {}
         self.history = History()
         self._rng = None if seed is None else random.generator_from(seed)
-        for layer in layers or ():
-            self.add(layer)
 
-    # -- the chain -------------------------------------------------------------------------------
-
-    def add(self, layer: Layer) -> None:
-        """Put a layer at the end; it is built as soon as its input shape is known.
-
-        A nameless layer is named after its kind and the lowest free number: 'dense_1'. A layer
-        of another model may be added: both then share its parameters.
-
-        Raises :class:`~minnet.errors.ArgumentError` for anything but a layer, or a name that is
-        taken, and :class:`~minnet.errors.ShapeError` where the layer does not fit.
-        """
-        if not isinstance(layer, Layer) or not hasattr(layer, "parameters"):
-            advice = "A Layer of your own calls super().__init__() in its __init__."
-            received = type(layer).__name__
-            raise ArgumentError(mismatch(f"{self.name}.add", "a Layer", received, advice))
-        names = {other.name for other in self.layers}
-        if not layer.is_named:
-            number = next(k for k in range(1, len(names) + 2) if f"{layer.kind}_{k}" not in names)
-            layer.name = f"{layer.kind}_{number}"
-        elif layer.name in names:
-            advice = "Assign another to layer.name; one layer cannot be added twice."
-            received = f"a second {layer.name!r}"
-            raise ArgumentError(mismatch(f"{self.name}.add", "a new name", received, advice))
-        shape = self.layers[-1].output_shape if self.layers else layer.input_shape
-        if shape is not None:
-            layer.set_up(shape, self.dtype, self._rng)
-        self.layers.append(layer)
-
-    def pop(self) -> Layer:
-        """Remove the last layer and give it back."""
-        self._require_layers("pop")
-        return self.layers.pop()
-
-    def build(self, input_shape: Shape) -> None:
-        """Build all layers for rows of this shape; layers that are built must fit it.
-
-        Raises :class:`~minnet.errors.ShapeError`, naming the layer that does not fit.
-        """
-        self._require_layers("build")
-        for layer in self.layers:
-            input_shape = layer.set_up(input_shape, self.dtype, self._rng)
+    # -- for each kind of model ------------------------------------------------------------------
 
     @property
     def output_shape(self) -> Shape:
@@ -100,12 +53,22 @@ class Sequential:
 
         Raises :class:`~minnet.errors.ArgumentError` before the model is built.
         """
-        self._require_layers("output_shape")
-        shape = self.layers[-1].output_shape
-        if shape is None:
-            advice = "Give the first layer its input_shape, or call model.build(shape)."
-            raise ArgumentError(mismatch(self.name, "a built model", "one that is not", advice))
-        return shape
+        raise NotImplementedError(f"{type(self).__name__}.output_shape")
+
+    @property
+    def ending(self) -> str | None:
+        """The name of the activation that the output ends in, where it ends in one."""
+        raise NotImplementedError(f"{type(self).__name__}.ending")
+
+    def forward(self, x: Tensor, as_scores: bool = False) -> Tensor:
+        """The output for a batch; ``as_scores``: before the activation that it ends in."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def prepare_inputs(self, x: npt.ArrayLike) -> Array:
+        """Inputs, checked and cast to what :meth:`forward` computes with; builds the model."""
+        raise NotImplementedError(f"{type(self).__name__}.prepare_inputs")
+
+    # -- the parameters --------------------------------------------------------------------------
 
     def parameters(self) -> list[Tensor]:
         """All parameters, layer by layer."""
@@ -137,10 +100,10 @@ class Sequential:
         for array, (_, p) in zip(arrays, owners, strict=True):
             p.data = array
 
-    def astype(self, dtype: npt.DTypeLike) -> Sequential:
+    def astype(self, dtype: npt.DTypeLike) -> Model:
         """A copy of the model, sharing nothing with it, whose parameters have this dtype."""
         model = copy.deepcopy(self)
-        model.dtype = _float_dtype(dtype)
+        model.dtype = _float_dtype(type(self).__name__, dtype)
         for layer in model.layers:
             layer.dtype = model.dtype
             for name, p in layer.parameters.items():
@@ -162,8 +125,7 @@ class Sequential:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output for a batch (n, *input_shape), recorded where parameters are trainable."""
-        self._require_layers("calling it")
-        return run_through(self.layers, x)
+        return self.forward(x)
 
     def loss_of(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         """The loss of a batch and, where it was computed, the prediction.
@@ -172,14 +134,13 @@ class Sequential:
         A last softmax or sigmoid that the loss can do without is left out: the loss is then
         computed from the logits, and the probabilities for metrics alone, outside the graph.
         """
-        loss, last = self._compiled_loss("loss_of"), self.layers[-1]
-        x = run_through(self.layers[:-1], x)
+        loss = self._compiled_loss("loss_of")
         activation = loss.fuses_with
-        if activation is None or activation != last.activation_name:
-            prediction = last(x)
+        if activation is None or activation != self.ending:
+            prediction = self.forward(x)
             with scope("loss", loss.description):
                 return loss(prediction, y), prediction
-        logits = last.scores(x)
+        logits = self.forward(x, as_scores=True)
         with scope("loss", loss.description):
             value = loss.from_logits(logits, y)
         function = ACTIVATIONS[activation] if self.metrics else None
@@ -215,27 +176,12 @@ class Sequential:
         activation cannot give what the loss needs.
         """
         loss = self._compiled_loss("prepare")
-        inputs, targets = self._prepare_inputs(x), numbers("targets y", y)
+        inputs, targets = self.prepare_inputs(x), numbers("targets y", y)
         if len(inputs) != len(targets):
             expected = f"{len(inputs)} rows, as in x"
             raise ShapeError(mismatch("targets y", expected, f"{len(targets)}"))
-        loss.require_ending(self.layers[-1].activation_name)
+        loss.require_ending(self.ending)
         return inputs, loss.prepare_target(targets, self.output_shape, self.dtype)
-
-    def _prepare_inputs(self, x: npt.ArrayLike) -> Array:
-        self._require_layers("calculating")
-        array = numbers("inputs x", x)
-        first = self.layers[0]
-        if array.ndim == 1 and first.input_shape in (None, (1,)):
-            array = array[:, None]
-        if self.layers[-1].output_shape is None:
-            self.build(array.shape[1:])
-        if array.shape[1:] != first.input_shape:
-            where = f"inputs x of layer {first.name!r}"
-            expected = f"rows of shape {first.input_shape}"
-            advice = "One row alone is x.reshape(1, -1)." if array.ndim == 1 else ""
-            raise ShapeError(mismatch(where, expected, f"an array of shape {array.shape}", advice))
-        return as_finite("inputs x", array, self.dtype)
 
     def fit(
         self,
@@ -303,7 +249,7 @@ class Sequential:
         Raises what :meth:`prepare` raises about inputs.
         """
         batch_size = whole("batch_size", batch_size, 1)
-        inputs = self._prepare_inputs(x)
+        inputs = self.prepare_inputs(x)
         out = np.empty((len(inputs), *self.output_shape), self.dtype)
         with no_grad():
             for start in range(0, len(inputs), batch_size):
@@ -345,8 +291,8 @@ class Sequential:
         return self.loss
 
 
-def _float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def _float_dtype(where: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     found = np.dtype(dtype)
     if found not in (np.float32, np.float64):
-        raise DtypeError(mismatch("Sequential", "dtype float32 or float64", f"{found}"))
+        raise DtypeError(mismatch(where, "dtype float32 or float64", f"{found}"))
     return found

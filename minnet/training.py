@@ -17,7 +17,7 @@ from minnet.recording import no_grad
 from minnet.tensor import Array, Tensor, wrap
 
 if TYPE_CHECKING:
-    from minnet.model import Sequential
+    from minnet.model import Model
 
 Data = tuple[Array, Array]  # prepared inputs and targets
 
@@ -61,7 +61,7 @@ class Means:
         return {n: s / self._rows for n, s in zip(self._names, self._sums, strict=True)}
 
 
-def measure(model: Sequential, x: Array, y: Array) -> list[float]:
+def measure(model: Model, x: Array, y: Array) -> list[float]:
     """The loss and the metrics of a prepared batch, without training on it."""
     with no_grad():
         loss, prediction = model.loss_of(wrap(x), wrap(y))
@@ -69,7 +69,7 @@ def measure(model: Sequential, x: Array, y: Array) -> list[float]:
 
 
 def train_step(
-    model: Sequential, x: Array, y: Array, place: tuple[int, int] | None = None
+    model: Model, x: Array, y: Array, place: tuple[int, int] | None = None
 ) -> list[float]:
     """Forward, backward, update on a prepared batch; gives the loss and metrics before the update.
 
@@ -101,7 +101,7 @@ def _squared_length(array: Array) -> float:
     return float(flat.dot(flat))
 
 
-def _values(model: Sequential, loss: float, prediction: Any, y: Array) -> list[float]:
+def _values(model: Model, loss: float, prediction: Any, y: Array) -> list[float]:
     values = [loss]
     for metric in model.metrics.values():
         values.append(float(metric(prediction._data, y)))
@@ -109,7 +109,7 @@ def _values(model: Sequential, loss: float, prediction: Any, y: Array) -> list[f
 
 
 def _diverged(
-    model: Sequential, place: tuple[int, int] | None, received: str, culprit: str
+    model: Model, place: tuple[int, int] | None, received: str, culprit: str
 ) -> NumberError:
     where = "training" if place is None else f"epoch {place[0] + 1}, batch {place[1] + 1}"
     return NumberError(
@@ -123,7 +123,7 @@ def _diverged(
     )
 
 
-def _first_not_finite(model: Sequential, x: Array) -> str:
+def _first_not_finite(model: Model, x: Array) -> str:
     with no_grad():
         out = wrap(x)
         for layer in model.layers:
@@ -184,7 +184,7 @@ def numbers(where: str, data: Any) -> Array:
 
 
 def fit(
-    model: Sequential,
+    model: Model,
     x: npt.ArrayLike,
     y: npt.ArrayLike,
     *,
@@ -196,7 +196,7 @@ def fit(
     rng: np.random.Generator | None,
     initial_epoch: int,
 ) -> History:
-    """See :meth:`minnet.model.Sequential.fit`; rows are shuffled where there is an ``rng``.
+    """See :meth:`minnet.model.Model.fit`; rows are shuffled where there is an ``rng``.
 
     Whatever ends it early (Ctrl-C, a loss that is not finite) leaves the model as the last finished
     step made it, with the history of the finished epochs.
@@ -249,7 +249,7 @@ def fit(
     return history
 
 
-def evaluate(model: Sequential, data: Data, batch_size: int) -> dict[str, float]:
+def evaluate(model: Model, data: Data, batch_size: int) -> dict[str, float]:
     """Loss and metrics on prepared data: means over rows, as in ``fit``."""
     x, y = data
     means = Means(["loss", *model.metrics])

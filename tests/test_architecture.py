@@ -48,6 +48,7 @@ LAYERS = [
     ["optimizers", "progress"],
     ["training"],
     ["model"],
+    ["sequential"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
     ["spreadsheet.operands", "spreadsheet.formula", "spreadsheet.package", "spreadsheet.xlsx"],

@@ -10,8 +10,8 @@ import pytest
 
 from minnet import progress
 from minnet.layers import Dense
-from minnet.model import Sequential
 from minnet.progress import Progress
+from minnet.sequential import Sequential
 
 
 class Terminal(io.StringIO):

@@ -11,8 +11,8 @@ import minnet.random
 from minnet import training
 from minnet.errors import ArgumentError, NumberError
 from minnet.layers import Dense, Layer
-from minnet.model import Sequential
 from minnet.optimizers import SGD
+from minnet.sequential import Sequential
 from minnet.tensor import Tensor
 
 RNG = np.random.default_rng(0)

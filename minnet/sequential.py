@@ -1,0 +1,120 @@
+"""Sequential: layers in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from minnet.errors import ArgumentError, ShapeError, mismatch
+from minnet.layers import Layer, Shape, run_through
+from minnet.losses import as_finite
+from minnet.model import Model
+from minnet.tensor import Array, Tensor
+from minnet.training import numbers
+
+
+class Sequential(Model):
+    """A chain of layers.
+
+    ``layers``: the first one may say its ``input_shape``; if not, the model is built from the first
+    data it sees. ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a
+    generator of the model's own for weights and shuffling; None uses the shared one that
+    ``minnet.seed`` resets.
+
+    Raises :class:`~minnet.errors.DtypeError` for another dtype.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] | None = None,
+        name: str | None = None,
+        dtype: npt.DTypeLike = np.float32,
+        seed: int | None = None,
+    ):
+        super().__init__(name or "sequential", dtype, seed)
+        for layer in layers or ():
+            self.add(layer)
+
+    # -- the chain -------------------------------------------------------------------------------
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer at the end; it is built as soon as its input shape is known.
+
+        A nameless layer is named after its kind and the lowest free number: 'dense_1'. A layer
+        of another model may be added: both then share its parameters.
+
+        Raises :class:`~minnet.errors.ArgumentError` for anything but a layer, or a name that is
+        taken, and :class:`~minnet.errors.ShapeError` where the layer does not fit.
+        """
+        if not isinstance(layer, Layer) or not hasattr(layer, "parameters"):
+            advice = "A Layer of your own calls super().__init__() in its __init__."
+            received = type(layer).__name__
+            raise ArgumentError(mismatch(f"{self.name}.add", "a Layer", received, advice))
+        names = {other.name for other in self.layers}
+        if not layer.is_named:
+            number = next(k for k in range(1, len(names) + 2) if f"{layer.kind}_{k}" not in names)
+            layer.name = f"{layer.kind}_{number}"
+        elif layer.name in names:
+            advice = "Assign another to layer.name; one layer cannot be added twice."
+            received = f"a second {layer.name!r}"
+            raise ArgumentError(mismatch(f"{self.name}.add", "a new name", received, advice))
+        shape = self.layers[-1].output_shape if self.layers else layer.input_shape
+        if shape is not None:
+            layer.set_up(shape, self.dtype, self._rng)
+        self.layers.append(layer)
+
+    def pop(self) -> Layer:
+        """Remove the last layer and give it back."""
+        self._require_layers("pop")
+        return self.layers.pop()
+
+    def build(self, input_shape: Shape) -> None:
+        """Build all layers for rows of this shape; layers that are built must fit it.
+
+        Raises :class:`~minnet.errors.ShapeError`, naming the layer that does not fit.
+        """
+        self._require_layers("build")
+        for layer in self.layers:
+            input_shape = layer.set_up(input_shape, self.dtype, self._rng)
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of one row of the output.
+
+        Raises :class:`~minnet.errors.ArgumentError` before the model is built.
+        """
+        self._require_layers("output_shape")
+        shape = self.layers[-1].output_shape
+        if shape is None:
+            advice = "Give the first layer its input_shape, or call model.build(shape)."
+            raise ArgumentError(mismatch(self.name, "a built model", "one that is not", advice))
+        return shape
+
+    @property
+    def ending(self) -> str | None:
+        return self.layers[-1].activation_name
+
+    # -- calculating -----------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, as_scores: bool = False) -> Tensor:
+        self._require_layers("calling it")
+        if not as_scores:
+            return run_through(self.layers, x)
+        return self.layers[-1].scores(run_through(self.layers[:-1], x))
+
+    def prepare_inputs(self, x: npt.ArrayLike) -> Array:
+        self._require_layers("calculating")
+        array = numbers("inputs x", x)
+        first = self.layers[0]
+        if array.ndim == 1 and first.input_shape in (None, (1,)):
+            array = array[:, None]
+        if self.layers[-1].output_shape is None:
+            self.build(array.shape[1:])
+        if array.shape[1:] != first.input_shape:
+            where = f"inputs x of layer {first.name!r}"
+            expected = f"rows of shape {first.input_shape}"
+            advice = "One row alone is x.reshape(1, -1)." if array.ndim == 1 else ""
+            raise ShapeError(mismatch(where, expected, f"an array of shape {array.shape}", advice))
+        return as_finite("inputs x", array, self.dtype)
