@@ -39,6 +39,10 @@ class WorkbookError(MinnetError, ValueError):
     """A workbook that cannot be written, or a file that is not a workbook of ours."""
 
 
+class FileError(MinnetError, ValueError):
+    """A file that cannot be written or read, or does not hold what it should."""
+
+
 class MissingDependencyError(MinnetError, ImportError):
     """An optional package is needed for this and is not installed."""
 

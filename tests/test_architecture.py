@@ -18,7 +18,7 @@ ROOT = Path(minnet.__file__).parent
 #: ``minnet.``; a package's own name is its ``__init__``, and "" is minnet's.
 LAYERS = [
     ["errors"],
-    ["tensor"],
+    ["configs", "files", "tensor"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],
     ["kernels.vector"],
