@@ -45,6 +45,9 @@ LAYERS = [
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
+    ["weights.report", "weights.stored"],
+    ["weights.keras_h5", "weights.match", "weights.npz", "weights.safetensors"],
+    ["weights"],
     ["optimizers", "progress"],
     ["training"],
     ["model"],
@@ -76,7 +79,10 @@ PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
 LONGEST = 360  # lines of a module: about 350, for room to edit
 
 #: Packages that a user may not have, or that take long to load; imported where they are used.
-OPTIONAL = {"hypothesis", "ironcalc", "matplotlib", "pandas", "sklearn", "torch"}
+OPTIONAL = {
+    *("h5py", "hypothesis", "ironcalc", "keras", "matplotlib", "pandas", "safetensors"),
+    *("sklearn", "torch"),
+}
 
 
 def name_of(path: Path) -> str:
