@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,10 @@ class Model:
     def forward(self, x: Tensor, as_scores: bool = False) -> Tensor:
         """The output for a batch; ``as_scores``: before the activation that it ends in."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def outputs_by_layer(self, x: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+        """Each layer's output for a batch, in the order in which they are calculated."""
+        raise NotImplementedError(f"{type(self).__name__}.outputs_by_layer")
 
     def prepare_inputs(self, x: npt.ArrayLike) -> Array:
         """Inputs, checked and cast to what :meth:`forward` computes with; builds the model."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from minnet.autodiff import backpropagate
 from minnet.errors import ArgumentError, DtypeError, NumberError, ShapeError, mismatch
 from minnet.progress import Progress
-from minnet.recording import no_grad
+from minnet.recording import apply_deferred, no_grad, training_mode
 from minnet.tensor import Array, Tensor, wrap
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def train_step(
     gradient is not finite: the weights always keep finite values.
     """
     parameters = model.trainable_parameters()
-    loss, prediction = model.loss_of(wrap(x), wrap(y))
+    with training_mode() as deferred:
+        loss, prediction = model.loss_of(wrap(x), wrap(y))
     value = float(loss._data)
     if not math.isfinite(value):
         raise _diverged(model, place, f"loss {value}", _first_not_finite(model, x))
@@ -92,6 +93,7 @@ def train_step(
         if gradient is not None and not math.isfinite(_squared_length(gradient._data)):
             raise _diverged(model, place, "too large a gradient", f"that of {parameter.name!r}")
     model.optimizer.step(parameters, gradients)
+    apply_deferred(deferred)
     return _values(model, value, prediction, y)
 
 
@@ -124,10 +126,8 @@ def _diverged(
 
 
 def _first_not_finite(model: Model, x: Array) -> str:
-    with no_grad():
-        out = wrap(x)
-        for layer in model.layers:
-            out = layer(out)
+    with no_grad(), training_mode():
+        for layer, out in model.outputs_by_layer(wrap(x)):
             if not np.isfinite(out.data).all():
                 return f"the output of layer {layer.name!r}"
     return "the loss itself"
