@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet import losses, optimizers, random, training, weights
+from minnet import losses, optimizers, random, saving, training, weights
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.files import PathLike
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
@@ -105,6 +105,18 @@ class Model:
                 raise ShapeError(mismatch(where, expected, f"{array.shape}"))
         for array, (_, p) in zip(arrays, owners, strict=True):
             p.data = array
+
+    def save(self, path: PathLike) -> None:
+        """Write the whole model to one safetensors file, for :func:`minnet.load_model`.
+
+        It has the architecture, the weights, and, if compiled, the optimizer with what it
+        remembers, the loss and the metrics: training goes on from there. The former file stays
+        until the new one is whole; equal models give the same bytes.
+
+        Raises :class:`~minnet.errors.FileError`, naming the file, where it cannot be written, and
+        :class:`~minnet.errors.ArgumentError` for a layer or function that no file can describe.
+        """
+        saving.save(self, path)
 
     def save_weights(self, path: PathLike) -> None:
         """Write all parameters to a file, whose ending says how.

@@ -48,10 +48,11 @@ LAYERS = [
     ["weights.report", "weights.stored"],
     ["weights.keras_h5", "weights.match", "weights.npz", "weights.safetensors"],
     ["weights"],
-    ["optimizers", "progress"],
+    ["optimizers", "progress", "saving"],
     ["training"],
     ["model"],
     ["sequential"],
+    ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
     ["spreadsheet.operands", "spreadsheet.formula", "spreadsheet.package", "spreadsheet.xlsx"],
