@@ -35,8 +35,8 @@ class Optimizer:
 
     ``lr`` (or ``learning_rate``): a number or a :class:`~minnet.schedules.Schedule`; may be
     assigned at any time. ``decay``: the rate of step t is divided by 1 + decay · t. ``clipnorm``: a
-    parameter's gradient that is longer is shortened to this length (each on its own). ``clipvalue``:
-    each number of a gradient is kept between −clipvalue and clipvalue.
+    parameter's gradient that is longer is shortened to this length, each on its own.
+    ``clipvalue``: each number of a gradient is kept between −clipvalue and clipvalue.
 
     Raises :class:`~minnet.errors.ArgumentError` for numbers out of their range, and where both ways
     of clipping are asked for.
