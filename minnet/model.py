@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minnet import losses, optimizers, random, saving, training, weights
+from minnet.checks import whole
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.files import PathLike
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
@@ -21,7 +22,7 @@ from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
 from minnet.recording import no_grad
 from minnet.tensor import Array, Tensor, wrap
-from minnet.training import Data, History, numbers, whole
+from minnet.training import Data, History, numbers
 from minnet.weights import LoadReport
 
 
@@ -158,9 +159,11 @@ class Model:
         for layer in model.layers:
             layer.dtype = model.dtype
             for name, p in layer.parameters.items():
-                layer.parameters[name] = Tensor(
+                layer.parameters[name] = new = Tensor(
                     p, dtype=model.dtype, requires_grad=p.requires_grad, name=p.name
                 )
+                new.lr_multiplier = layer.lr_multiplier
+                model.optimizer.hand_over(p, new)
         return model
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
@@ -205,12 +208,15 @@ class Model:
     ) -> None:
         """Choose how to train: an optimizer, a loss and what to measure on the way, by name or not.
 
+        The optimizer starts afresh: whatever it remembered of earlier steps is forgotten.
+
         Raises :class:`~minnet.errors.ArgumentError` for an unknown name or a missing loss.
         """
         if loss is None:
             advice = "For example loss='mse'."
             raise ArgumentError(mismatch(f"{self.name}.compile", "a loss", "none", advice))
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        self.optimizer.reset()
         binary = isinstance(self.loss, losses.BinaryCrossentropy)
         self.metrics = dict(get_metric(m, binary=binary) for m in metrics or ())
 

@@ -92,7 +92,7 @@ def train_step(
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None and not math.isfinite(_squared_length(gradient._data)):
             raise _diverged(model, place, "too large a gradient", f"that of {parameter.name!r}")
-    model.optimizer.step(parameters, gradients)
+    model.optimizer.step(parameters, gradients, value)
     apply_deferred(deferred)
     return _values(model, value, prediction, y)
 
@@ -152,16 +152,6 @@ def split(data: Data, fraction: float) -> tuple[Data, Data | None]:
             )
         )
     return (x[:start], y[:start]), (x[start:], y[start:])
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """The value as an int.
-
-    Raises :class:`~minnet.errors.ArgumentError` unless it is a whole number of at least ``least``.
-    """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise ArgumentError(mismatch(name, f"a whole number >= {least}", repr(value)))
-    return int(value)
 
 
 def numbers(where: str, data: Any) -> Array:
