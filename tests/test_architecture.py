@@ -45,8 +45,11 @@ LAYERS = [
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
-    ["optimizers", "progress"],
-    ["training"],
+    ["data.batches", "divergence", "optimizers", "progress"],
+    ["data", "callbacks.base", "training"],
+    ["callbacks.history", "callbacks.progress_bar", "sources"],
+    ["callbacks"],
+    ["fitting"],
     ["model"],
     ["sequential"],
     # The workbook: tensors to cells on the left, files and programs on the right.
