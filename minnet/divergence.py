@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minnet.autodiff import backpropagate
-from minnet.recording import STATE
+from minnet.recording import STATE, training_mode
 from minnet.tensor import Array, Tensor, wrap
 
 
@@ -98,7 +98,8 @@ def place_of(model: Any, x: Array, y: Array, weights: Array | None) -> str:
     before, STATE.tracer = STATE.tracer, watch
     try:
         wanted = model.trainable_parameters()
-        loss, _ = model.loss_of(wrap(x), wrap(y), None if weights is None else wrap(weights))
+        with training_mode():
+            loss, _ = model.loss_of(wrap(x), wrap(y), None if weights is None else wrap(weights))
         if not _is_finite(loss):
             return watch.origin(loss)
         for gradient in backpropagate(loss, wanted) if wanted else ():

@@ -11,7 +11,7 @@ import numpy as np
 from minnet.autodiff import backpropagate
 from minnet.divergence import place_of
 from minnet.errors import ArgumentError, DtypeError, NumberError, ShapeError, mismatch
-from minnet.recording import no_grad
+from minnet.recording import apply_deferred, no_grad, training_mode
 from minnet.tensor import Array, Tensor, wrap
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ class Means:
 def measure(model: Model, x: Array, y: Array, weights: Array | None = None) -> list[float]:
     """The loss and the metrics of a prepared batch, without training on it."""
     with no_grad():
-        loss, prediction = model.loss_of(wrap(x), wrap(y), None if weights is None else wrap(weights))
+        loss, prediction = model.loss_of(
+            wrap(x), wrap(y), None if weights is None else wrap(weights)
+        )
     return _values(model, loss.item(), prediction, y)
 
 
@@ -64,7 +66,10 @@ def train_step(
     gradient is not finite: the weights always keep finite values.
     """
     parameters = model.trainable_parameters()
-    loss, prediction = model.loss_of(wrap(x), wrap(y), None if weights is None else wrap(weights))
+    with training_mode() as deferred:
+        loss, prediction = model.loss_of(
+            wrap(x), wrap(y), None if weights is None else wrap(weights)
+        )
     value = float(loss._data)
     if not math.isfinite(value):
         raise _diverged(model, place, f"loss {value}", (x, y, weights))
@@ -78,6 +83,7 @@ def train_step(
             received = f"too large a gradient of {parameter.name!r}"
             raise _diverged(model, place, received, (x, y, weights))
     model.optimizer.step(parameters, gradients)
+    apply_deferred(deferred)
     return _values(model, value, prediction, y)
 
 

@@ -68,6 +68,7 @@ class Layer:
         self.output_shape: Shape | None = None
         self._name = name
         self._trainable = trainable
+        self._kept: set[str] = set()  # parameters that no gradient changes
         self._rng: np.random.Generator | None = None
 
     # -- for subclasses --------------------------------------------------------------------------
@@ -96,9 +97,16 @@ class Layer:
         return f"{type(self).__name__} {short(self.input_shape)} → {short(self.output_shape)}"
 
     def add_parameter(
-        self, name: str, shape: Shape, initializer: str | initializers.Initializer
+        self,
+        name: str,
+        shape: Shape,
+        initializer: str | initializers.Initializer,
+        trainable: bool = True,
     ) -> Tensor:
         """A parameter that is drawn now and trained from now on; for use in ``build``.
+
+        One that is not ``trainable`` is kept and counted with the others, but no gradient changes
+        it: a running mean, say, that the layer itself updates (:func:`minnet.recording.defer`).
 
         Raises :class:`~minnet.errors.ShapeError` if the initializer gives another shape.
         """
@@ -107,8 +115,11 @@ class Layer:
             raise ShapeError(
                 mismatch(f"initializer of {name!r}", f"shape {shape}", f"{np.shape(values)}")
             )
+        if not trainable:
+            self._kept.add(name)
+        learned = self.trainable and trainable
         parameter = Tensor(
-            values, dtype=self.dtype, requires_grad=self.trainable, name=f"{self.name}_{name}"
+            values, dtype=self.dtype, requires_grad=learned, name=f"{self.name}_{name}"
         )
         self.parameters[name] = parameter
         return parameter
@@ -145,8 +156,8 @@ class Layer:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
-        for parameter in self.parameters.values():
-            parameter.requires_grad = self._trainable
+        for name, parameter in self.parameters.items():
+            parameter.requires_grad = self._trainable and name not in self._kept
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output for a batch. A layer on its own is built at its first call.

@@ -109,11 +109,13 @@ class _ModelExport:
     def write(self, path: Path, check: bool, max_formulas: int, title: str | None) -> Export:
         trained = sum(p.size for p in self._exact.trainable_parameters())
         self._require_size(2 * trained, max_formulas)  # gradients and new weights alone
-        first = self._trace(self._exact, self._batches[0])
+        # A copy, so that the check sheet draws the dropout masks of the first step again.
+        model = self._exact.astype(np.float64)
+        first = self._trace(model, self._batches[0])
         self._require_size(first.least_formulas(), max_formulas)
         book = Book()
         contents = ContentsSheet(book, title or f"minnet: {self._source.name}")
-        sheets, passes = self._write_steps(book, first)
+        sheets, passes = self._write_steps(book, model, first)
         others = []
         if check and first.new:
             CheckSheet(book, sheets[0], self._nudged)
@@ -132,8 +134,9 @@ class _ModelExport:
         _require_finite(step)
         return step
 
-    def _write_steps(self, book: Book, first: Pass) -> tuple[list[StepSheet], list[Pass]]:
-        model = self._exact.astype(np.float64)
+    def _write_steps(
+        self, book: Book, model: Any, first: Pass
+    ) -> tuple[list[StepSheet], list[Pass]]:
         sheets: list[StepSheet] = []
         passes: list[Pass] = []
         for number, batch in enumerate(self._batches, 1):

@@ -10,7 +10,7 @@ import numpy as np
 
 from minnet.autodiff import backpropagate
 from minnet.errors import ArgumentError, DtypeError, GraphError, ShapeError, mismatch
-from minnet.recording import no_grad
+from minnet.recording import no_grad, training_mode
 from minnet.spreadsheet.labels import FUNCTION, INPUTS, RATE
 from minnet.spreadsheet.trace import FORWARD, Node, Trace
 from minnet.tensor import Array, Tensor, wrap
@@ -39,7 +39,8 @@ def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
     """Forward, loss, backward and update of a compiled float64 model on one batch."""
     trace = Trace()
     with trace.watching():
-        inputs, loss = _run(trace, model, x, y)
+        with training_mode() as deferred:
+            inputs, loss = _run(trace, model, x, y)
         trained = model.trainable_parameters()
         wanted = [t for t in (inputs[0], *trained) if t.requires_grad]
         gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
@@ -54,14 +55,20 @@ def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
                 new = model.optimizer.update(parameter, gradient, rate_leaf)
                 new.named(f"new {parameter.name}")
             step.new[trace.node_of(parameter)] = trace.node_of(new)
+        present: dict[int, Tensor] = {}
+        for parameter, function in deferred:
+            with trace.update_scope(parameter), no_grad():
+                new = function(present.get(id(parameter), parameter))
+                present[id(parameter)] = new.named(f"new {parameter.name}")
+            step.new[trace.node_of(parameter)] = trace.node_of(new)
     _finish(step, inputs, model)
     return step
 
 
 def trace_loss(model: Any, x: Array, y: Array) -> Pass:
-    """The forward pass and the loss alone."""
+    """The forward pass of training and the loss alone."""
     trace = Trace()
-    with trace.watching(), no_grad():
+    with trace.watching(), no_grad(), training_mode():
         inputs, loss = _run(trace, model, x, y)
     step = Pass(trace, trace.node_of(loss))
     _finish(step, inputs, model)
