@@ -48,7 +48,8 @@ class _Watch:
         which = {"": "outside all layers", "loss": "in the loss"}
         place = which.get(made.scope, f"in layer {made.scope!r}")
         way = "backward pass (a gradient)" if made.backward else "forward pass"
-        held = "" if worse is None else f", whose {getattr(worse, 'name', None) or 'input'} holds it"
+        holder = getattr(worse, "name", None) or "input"
+        held = "" if worse is None else f", whose {holder} has it already"
         return f"it first arose {place}, {way}, operation {made.op.name!r}{held}"
 
     # -- the Tracer protocol -----------------------------------------------------------------------

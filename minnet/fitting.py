@@ -214,7 +214,7 @@ def fit(
         "metrics": names + ([] if validation is None else [f"val_{n}" for n in names]),
     }
     history = model.history = History()
-    given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    given: list[Callback] = [callbacks] if isinstance(callbacks, Callback) else [*callbacks]
     if not any(isinstance(callback, ProgressBar) for callback in given):
         given.append(ProgressBar(verbose))
     called = CallbackList([*given, history], model, params)

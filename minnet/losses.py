@@ -58,9 +58,7 @@ class Loss:
     #: The activation whose input ``from_logits`` takes, if there is one.
     fuses_with: str | None = None
 
-    def __call__(
-        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """The loss of a batch, a tensor of shape ().
 
         ``weights``: (rows,), passed only where ``fit`` was given some; each row's loss is
@@ -116,9 +114,7 @@ class MeanSquaredError(Loss):
     name = "mean_squared_error"
     description = "mean squared error"
 
-    def __call__(
-        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         return _mean(mean_squared_error, prediction, target, weights)
 
 
@@ -129,9 +125,7 @@ class CategoricalCrossentropy(Loss):
     description = "categorical cross-entropy"
     fuses_with = "softmax"
 
-    def __call__(
-        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         return _mean(categorical_cross_entropy, _rows(prediction), _rows(target), weights)
 
     def from_logits(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -167,9 +161,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     name = "sparse_categorical_crossentropy"
     description = "categorical cross-entropy of integer labels"
 
-    def __call__(
-        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         return _mean(categorical_cross_entropy, _rows(prediction), _labels(target), weights)
 
     def from_logits(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -212,9 +204,7 @@ class BinaryCrossentropy(Loss):
     description = "binary cross-entropy"
     fuses_with = "sigmoid"
 
-    def __call__(
-        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         return _mean(binary_cross_entropy, prediction, target, weights)
 
     def from_logits(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -249,9 +239,7 @@ class FunctionLoss(Loss):
         self.name = getattr(function, "__name__", type(function).__name__)
         self.description = self.name.replace("_", " ")
 
-    def __call__(
-        self, prediction: Tensor, target: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         if weights is not None:
             advice = "A function gives one number, so its rows cannot be weighted. Subclass Loss."
             where = f"loss {self.name!r}"

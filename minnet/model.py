@@ -20,8 +20,8 @@ from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
 from minnet.recording import no_grad
-from minnet.tensor import Array, Tensor, wrap
 from minnet.sources import ClassWeight, prepare, source_of
+from minnet.tensor import Array, Tensor, wrap
 from minnet.training import Data, numbers, whole
 
 

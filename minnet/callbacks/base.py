@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minnet.errors import ArgumentError, mismatch
@@ -21,9 +21,9 @@ _BATCH_END = ("on_batch_end", "on_train_batch_end")
 class Callback:
     """Something that ``fit`` calls on its way. Override the methods that you need.
 
-    ``logs`` holds numbers by name: after a batch the means of the epoch so far, after an epoch its
-    loss and metrics and their 'val_' companions. A method may add to the logs of an epoch; callbacks
-    after it and the history see that. Epochs and batches count from 0. Setting
+    ``logs`` holds numbers by name: after a batch the means of the epoch so far, after an epoch
+    its loss and metrics and their 'val_' companions. A method may add to the logs of an epoch; the
+    callbacks after it and the history see that. Epochs and batches count from 0. Setting
     ``model.stop_training = True`` ends training after the current batch or epoch.
 
     >>> class Patience(Callback):
@@ -95,17 +95,13 @@ class CallbackList:
     Raises :class:`~minnet.errors.ArgumentError` for anything but instances of :class:`Callback`.
     """
 
-    def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]):
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-        for callback in given:
+    def __init__(self, callbacks: Sequence[Callback], model: Any, params: dict[str, Any]):
+        for callback in callbacks:
             if not isinstance(callback, Callback):
-                received = f"the class {callback.__name__}" if isinstance(callback, type) else None
-                raise ArgumentError(
-                    mismatch(
-                        "callbacks", "instances of Callback", received or type(callback).__name__
-                    )
-                )
-        self.callbacks = sorted(given, key=lambda callback: callback.after_others)
+                is_class = isinstance(callback, type)
+                received = f"the class {callback.__name__}" if is_class else type(callback).__name__
+                raise ArgumentError(mismatch("callbacks", "instances of Callback", received))
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.after_others)
         #: What there is to call before and after each step; often nothing.
         self.batch_begin: list[Hook] = []
         self.batch_end: list[Hook] = []

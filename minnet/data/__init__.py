@@ -1,4 +1,4 @@
-"""Data on their way into a model: batches, labels, splits, standardisation, and readers of files."""
+"""Data on their way into a model: batches, labels, splits, standardisation, readers of files."""
 
 from minnet.data.batches import Batches
 

@@ -27,7 +27,7 @@ class Batches:
     have fewer rows. Going through the object again gives the next epoch, in another order.
 
     The order of an epoch follows from ``seed`` and the epoch's number alone, and what ``transform``
-    draws from its generator also from the batch's. So every batch is the same whichever thread makes
+    draws from its generator also from the batch's. So a batch is the same whichever thread makes
     it, and training can be resumed in the middle of an epoch. Without ``seed`` one is drawn from
     the shared generator that ``minnet.seed`` resets.
 
@@ -93,7 +93,9 @@ class Batches:
         waiting: deque[Future[Any]] = deque()
         try:
             while True:
-                while len(waiting) < AHEAD * self._threads and (n := next(numbers, None)) is not None:
+                while (
+                    len(waiting) < AHEAD * self._threads and (n := next(numbers, None)) is not None
+                ):
                     waiting.append(pool.submit(self._make, order, number, n))
                 if not waiting:
                     return
