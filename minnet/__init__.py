@@ -22,6 +22,7 @@ from minnet.layers import (
     MaxPooling2D,
     ZeroPadding2D,
 )
+from minnet.loading import load_model
 from minnet.metrics import accuracy
 from minnet.optimizers import SGD
 from minnet.random import seed
@@ -55,12 +56,16 @@ __all__ = [
     "export_xlsx",
     "grad",
     "initializers",
+    "load",
+    "load_model",
     "no_grad",
     "ops",
     "read_xlsx",
     "seed",
     "verify_xlsx",
 ]
+
+load = load_model
 
 _WORKBOOK = ("export_xlsx", "read_xlsx", "verify_xlsx")
 

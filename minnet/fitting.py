@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minnet import random, training
 from minnet.callbacks import Callback, CallbackList, History, ProgressBar
+from minnet.data import Batches
 from minnet.errors import ArgumentError, mismatch
+from minnet.recording import no_grad
 from minnet.sources import ClassWeight, Rows, Stream, source_of
+from minnet.tensor import Array, Tensor, wrap
 from minnet.training import Means, whole
 
 if TYPE_CHECKING:
@@ -249,3 +253,30 @@ def evaluate(model: Model, source: Rows | Stream) -> dict[str, float]:
         for x, y, weights, rows in batches:
             means.add(training.measure(model, x, y, weights), rows)
     return means.values()
+
+
+def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Array:
+    """See :meth:`minnet.model.Model.predict`."""
+    size, steps = whole("batch_size", batch_size, 1), _steps("steps", steps)
+    batches = _input_batches(x, size, steps)
+    out = []
+    with no_grad():
+        for batch in batches:
+            inputs = model.prepare_inputs(batch)
+            # In parts, whatever the size of the batches given: memory depends on batch_size alone.
+            out += [model(wrap(inputs[i : i + size])).data for i in range(0, len(inputs), size)]
+    if not out:
+        raise ArgumentError(mismatch("predict", "at least one batch", "none"))
+    return np.concatenate(out)
+
+
+def _input_batches(x: Any, size: int, steps: int | None) -> Iterable[Any]:
+    arrays = isinstance(x, (np.ndarray, Tensor, list, tuple)) or not hasattr(x, "__iter__")
+    if arrays or hasattr(x, "__array__"):
+        return [x if steps is None else x[: size * steps]]
+    if isinstance(x, Batches) and x.shuffle:
+        advice = "The outputs would be in an order that nobody knows."
+        raise ArgumentError(mismatch("predict", "Batches with shuffle=False", "others", advice))
+    batches = x.epoch(0) if isinstance(x, Batches) else x
+    chosen = islice(batches, steps)
+    return (batch[0] if isinstance(batch, (tuple, list)) else batch for batch in chosen)

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet import fitting, losses, optimizers, random, training
+from minnet import fitting, losses, optimizers, random, saving, training, weights
 from minnet.callbacks import Callback, History
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
+from minnet.files import PathLike
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
-from minnet.recording import no_grad
 from minnet.sources import ClassWeight, prepare, source_of
 from minnet.tensor import Array, Tensor, wrap
 from minnet.training import Data, numbers, whole
+from minnet.weights import LoadReport
 
 
 class Model:
@@ -103,6 +104,51 @@ class Model:
                 raise ShapeError(mismatch(where, expected, f"{array.shape}"))
         for array, (_, p) in zip(arrays, owners, strict=True):
             p.data = array
+
+    def save(self, path: PathLike) -> None:
+        """Write the whole model to one safetensors file, for :func:`minnet.load_model`.
+
+        It has the architecture, the weights, and, if compiled, the optimizer with what it
+        remembers, the loss and the metrics: training goes on from there. The former file stays
+        until the new one is whole; equal models give the same bytes.
+
+        Raises :class:`~minnet.errors.FileError`, naming the file, where it cannot be written, and
+        :class:`~minnet.errors.ArgumentError` for a layer or function that no file can describe.
+        """
+        saving.save(self, path)
+
+    def save_weights(self, path: PathLike) -> None:
+        """Write all parameters to a file, whose ending says how.
+
+        ``.safetensors``; ``.npz``, NumPy's; ``.h5`` or ``.hdf5`` and ``.weights.h5``, the older
+        layout and that of Keras 3, both of which Keras loads. The former file stays until the new
+        one is whole; equal weights give the same bytes.
+
+        Raises :class:`~minnet.errors.FileError`, naming the file, for another ending or where it
+        cannot be written, :class:`~minnet.errors.MissingDependencyError` without the format's
+        package.
+        """
+        weights.save(self.layers, path)
+
+    def load_weights(
+        self,
+        path: PathLike,
+        strict: bool = True,
+        by_name: bool | None = None,
+        print_fn: Callable[[str], Any] = print,
+    ) -> LoadReport:
+        """Read parameters from a file that :meth:`save_weights`, :meth:`save` or Keras wrote.
+
+        ``strict``: load all or nothing; without it, what fits is loaded and ``print_fn`` is told
+        what does not. ``by_name``: layers are found by their names, or (False) in order. Left open,
+        it is by name, but in Keras's files, whose automatic names are not ours, in order (.h5) or
+        by kind and number (.weights.h5).
+
+        Gives a report; raises :class:`~minnet.errors.FileError`, with that as its ``report``, if
+        ``strict`` and anything is missing, left over or of another shape, or if the file is none of
+        these; :class:`~minnet.errors.ArgumentError` before the model is built.
+        """
+        return weights.load(self.layers, path, strict, by_name, print_fn)
 
     def astype(self, dtype: npt.DTypeLike) -> Model:
         """A copy of the model, sharing nothing with it, whose parameters have this dtype."""
@@ -282,21 +328,21 @@ class Model:
             print(f"{done}/{done}{format_values(values)}")
         return list(values.values()) if self.metrics else values["loss"]
 
-    def predict(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
-        """The outputs (rows, *output_shape) for all rows of ``x``; nothing is recorded.
+    def predict(self, x: Any, batch_size: int = 32, steps: int | None = None) -> Array:
+        """The outputs (rows, *output_shape), in inference mode; nothing is recorded.
+
+        ``x``: an array, or an iterable of batches: arrays, or tuples that begin with one, of which
+        ``steps`` are used.
 
         Raises what :meth:`prepare` raises about inputs.
         """
-        batch_size = whole("batch_size", batch_size, 1)
-        inputs = self.prepare_inputs(x)
-        out = np.empty((len(inputs), *self.output_shape), self.dtype)
-        with no_grad():
-            for start in range(0, len(inputs), batch_size):
-                rows = slice(start, start + batch_size)
-                out[rows] = self(wrap(inputs[rows])).data
-        return out
+        return fitting.predict(self, x, batch_size, steps)
 
-    def predict_classes(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
+    def predict_proba(self, x: Any, batch_size: int = 32) -> Array:
+        """The same as :meth:`predict`, under the name that Keras has for probabilities."""
+        return self.predict(x, batch_size)
+
+    def predict_classes(self, x: Any, batch_size: int = 32) -> Array:
         """The most probable class per row, int64 (rows,); with one output, 1 where it is > 0.5."""
         prediction = self.predict(x, batch_size)
         if prediction.shape[-1] == 1:

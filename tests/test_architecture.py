@@ -18,7 +18,7 @@ ROOT = Path(minnet.__file__).parent
 #: ``minnet.``; a package's own name is its ``__init__``, and "" is minnet's.
 LAYERS = [
     ["errors"],
-    ["tensor"],
+    ["configs", "files", "tensor"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],
     ["kernels.vector"],
@@ -45,13 +45,17 @@ LAYERS = [
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
-    ["data.batches", "divergence", "optimizers", "progress"],
+    ["weights.report", "weights.stored"],
+    ["weights.keras_h5", "weights.match", "weights.npz", "weights.safetensors"],
+    ["weights"],
+    ["data.batches", "divergence", "optimizers", "progress", "saving"],
     ["data", "callbacks.base", "training"],
     ["callbacks.history", "callbacks.progress_bar", "sources"],
     ["callbacks"],
     ["fitting"],
     ["model"],
     ["sequential"],
+    ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
     ["spreadsheet.operands", "spreadsheet.formula", "spreadsheet.package", "spreadsheet.xlsx"],
@@ -79,7 +83,10 @@ PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
 LONGEST = 360  # lines of a module: about 350, for room to edit
 
 #: Packages that a user may not have, or that take long to load; imported where they are used.
-OPTIONAL = {"hypothesis", "ironcalc", "matplotlib", "pandas", "sklearn", "torch"}
+OPTIONAL = {
+    *("h5py", "hypothesis", "ironcalc", "keras", "matplotlib", "pandas", "safetensors"),
+    *("sklearn", "torch"),
+}
 
 
 def name_of(path: Path) -> str:
