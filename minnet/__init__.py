@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minnet import initializers, ops, schedules
 from minnet.autodiff import grad
+from minnet.callbacks import Callback, History
 from minnet.errors import MinnetError
 from minnet.layers import (
     Activation,
@@ -38,7 +39,6 @@ from minnet.random import seed
 from minnet.recording import no_grad
 from minnet.sequential import Sequential
 from minnet.tensor import Tensor
-from minnet.training import History
 
 if TYPE_CHECKING:
     from minnet.spreadsheet import export_xlsx, read_xlsx, verify_xlsx
@@ -53,6 +53,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AveragePooling2D",
+    "Callback",
     "Conv2D",
     "Dense",
     "EpochAdagrad",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -130,11 +130,6 @@ class Sequential(Model):
         if not as_scores:
             return run_through(self.layers, x)
         return self.layers[-1].scores(run_through(self.layers[:-1], x))
-
-    def outputs_by_layer(self, x: Tensor) -> Iterator[tuple[Layer, Tensor]]:
-        for layer in self.layers:
-            x = layer(x)
-            yield layer, x
 
     def prepare_inputs(self, x: npt.ArrayLike) -> Array:
         self._require_layers("calculating")

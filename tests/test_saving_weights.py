@@ -149,7 +149,7 @@ def test_strict_loading_changes_nothing_and_reports(tmp_path: Path) -> None:
     with pytest.raises(FileError) as caught:
         model.load_weights(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: expected the arrays of this model and no others, received arrays ")
+    assert message.startswith(f"{path}: expected the arrays of this model and no others, received")
     assert "dense_2/weight (4, 3), in the file (4, 2)" in message
     assert "unexpected in the file: dense_3/weight, dense_3/bias" in message
     assert "strict=False" in message
