@@ -26,6 +26,7 @@ from minnet.ops.loss import (
 )
 from minnet.ops.matmul import linear, linear_relu, matmul
 from minnet.ops.pad import zero_pad2d
+from minnet.ops.periodic import cos, floor, sin
 from minnet.ops.pointwise import (
     absolute,
     add,
@@ -78,9 +79,11 @@ __all__ = [
     "concatenate",
     "conv2d",
     "conv2d_relu",
+    "cos",
     "divide",
     "exp",
     "flatten",
+    "floor",
     "getitem",
     "global_average_pool2d",
     "global_max_pool2d",
@@ -108,6 +111,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy",
     "sign",
+    "sin",
     "softmax",
     "softmax_cross_entropy",
     "sqrt",
@@ -131,9 +135,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concatenate": concatenate,
     "conv2d": conv2d,
     "conv2d_relu": conv2d_relu,
+    "cos": cos,
     "divide": divide,
     "exp": exp,
     "flatten": flatten,
+    "floor": floor,
     "getitem": getitem,
     "global_average_pool2d": global_average_pool2d,
     "global_max_pool2d": global_max_pool2d,
@@ -161,6 +167,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": sigmoid,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "sign": sign,
+    "sin": sin,
     "softmax": softmax,
     "softmax_cross_entropy": softmax_cross_entropy,
     "sqrt": sqrt,
