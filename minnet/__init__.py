@@ -21,6 +21,7 @@ from minnet.layers import (
     MaxPooling2D,
     ZeroPadding2D,
 )
+from minnet.lr_finder import RateSearch
 from minnet.metrics import accuracy
 from minnet.optimizers import (
     SGD,
@@ -65,6 +66,7 @@ __all__ = [
     "MinnetError",
     "Optimizer",
     "RMSprop",
+    "RateSearch",
     "Sequential",
     "Tensor",
     "ZeroPadding2D",
