@@ -23,6 +23,7 @@ from minnet.layers import (
     ZeroPadding2D,
 )
 from minnet.loading import load_model
+from minnet.lr_finder import RateSearch
 from minnet.metrics import accuracy
 from minnet.optimizers import (
     SGD,
@@ -67,6 +68,7 @@ __all__ = [
     "MinnetError",
     "Optimizer",
     "RMSprop",
+    "RateSearch",
     "Sequential",
     "Tensor",
     "ZeroPadding2D",

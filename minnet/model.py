@@ -16,6 +16,7 @@ from minnet.checks import whole
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
+from minnet.lr_finder import RateSearch, find_lr
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
@@ -252,6 +253,26 @@ class Model(Savable):
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
         )
+
+    def find_lr(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        start: float = 1e-7,
+        end: float = 10.0,
+        steps: int = 100,
+        batch_size: int = 32,
+    ) -> RateSearch:
+        """Look for a learning rate to begin with; the model is afterwards what it was before.
+
+        Trains for ``steps`` batches at most while the rate grows from ``start`` to ``end`` by the
+        same factor each time, until the loss is lost. The result has a ``suggestion``, a tenth of
+        the rate at which the loss was lowest, and ``plot(path)``.
+
+        Raises what :meth:`fit` raises, and :class:`~minnet.errors.NumberError` where the loss
+        diverges within the first steps.
+        """
+        return find_lr(self, x, y, start, end, steps, batch_size)
 
     def train_on_batch(
         self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
