@@ -35,6 +35,7 @@ LAYERS = [
     ["ops.base"],
     ["ops.pointwise", "ops.shape"],
     ["ops.reduce", "ops.windows"],
+    ["ops.activation", "ops.embedding", "ops.norm"],
     ["ops.loss", "ops.matmul", "ops.pad", "ops.pool", "ops.update"],
     ["ops.conv"],
     ["ops.conv_relu"],
