@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet import losses, optimizers, random, training
+from minnet import losses, optimizers, random, training, weights
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
+from minnet.files import PathLike
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
 from minnet.metrics import Metric
@@ -21,6 +22,7 @@ from minnet.progress import format_summary, format_values
 from minnet.recording import no_grad
 from minnet.tensor import Array, Tensor, wrap
 from minnet.training import Data, History, numbers, whole
+from minnet.weights import LoadReport
 
 
 class Model:
@@ -103,6 +105,39 @@ class Model:
                 raise ShapeError(mismatch(where, expected, f"{array.shape}"))
         for array, (_, p) in zip(arrays, owners, strict=True):
             p.data = array
+
+    def save_weights(self, path: PathLike) -> None:
+        """Write all parameters to a file, whose ending says how.
+
+        ``.safetensors``; ``.npz``, NumPy's; ``.h5`` or ``.hdf5`` and ``.weights.h5``, the older
+        layout and that of Keras 3, both of which Keras loads. The former file stays until the new
+        one is whole; equal weights give the same bytes.
+
+        Raises :class:`~minnet.errors.FileError`, naming the file, for another ending or where it
+        cannot be written, :class:`~minnet.errors.MissingDependencyError` without the format's
+        package.
+        """
+        weights.save(self.layers, path)
+
+    def load_weights(
+        self,
+        path: PathLike,
+        strict: bool = True,
+        by_name: bool | None = None,
+        print_fn: Callable[[str], Any] = print,
+    ) -> LoadReport:
+        """Read parameters from a file that :meth:`save_weights`, :meth:`save` or Keras wrote.
+
+        ``strict``: load all or nothing; without it, what fits is loaded and ``print_fn`` is told
+        what does not. ``by_name``: layers are found by their names, or (False) in order. Left open,
+        it is by name, but in Keras's files, whose automatic names are not ours, in order (.h5) or
+        by kind and number (.weights.h5).
+
+        Gives a report; raises :class:`~minnet.errors.FileError`, with that as its ``report``, if
+        ``strict`` and anything is missing, left over or of another shape, or if the file is none of
+        these; :class:`~minnet.errors.ArgumentError` before the model is built.
+        """
+        return weights.load(self.layers, path, strict, by_name, print_fn)
 
     def astype(self, dtype: npt.DTypeLike) -> Model:
         """A copy of the model, sharing nothing with it, whose parameters have this dtype."""

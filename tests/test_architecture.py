@@ -18,7 +18,7 @@ ROOT = Path(minnet.__file__).parent
 #: ``minnet.``; a package's own name is its ``__init__``, and "" is minnet's.
 LAYERS = [
     ["errors"],
-    ["tensor"],
+    ["configs", "files", "tensor"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],
     ["kernels.vector"],
@@ -46,6 +46,9 @@ LAYERS = [
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
+    ["weights.report", "weights.stored"],
+    ["weights.keras_h5", "weights.match", "weights.npz", "weights.safetensors"],
+    ["weights"],
     ["optimizers", "progress"],
     ["training"],
     ["model"],
@@ -77,7 +80,10 @@ PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
 LONGEST = 360  # lines of a module: about 350, for room to edit
 
 #: Packages that a user may not have, or that take long to load; imported where they are used.
-OPTIONAL = {"hypothesis", "ironcalc", "matplotlib", "pandas", "sklearn", "torch"}
+OPTIONAL = {
+    *("h5py", "hypothesis", "ironcalc", "keras", "matplotlib", "pandas", "safetensors"),
+    *("sklearn", "torch"),
+}
 
 
 def name_of(path: Path) -> str:

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from minnet import initializers, random
+from minnet import configs, initializers, random
+from minnet.configs import Config
 from minnet.errors import (
     ArgumentError,
     DtypeError,
@@ -26,7 +27,7 @@ from minnet.errors import (
 from minnet.ops.loss import softmax
 from minnet.ops.pointwise import exp, relu, sigmoid, tanh
 from minnet.recording import STATE
-from minnet.tensor import DEFAULT_DTYPE, Tensor
+from minnet.tensor import DEFAULT_DTYPE, Array, Tensor
 
 Shape = tuple[int, ...]
 Function = Callable[[Any], Any]
@@ -70,6 +71,8 @@ class Layer:
         self._trainable = trainable
         self._kept: set[str] = set()  # parameters that no gradient changes
         self._rng: np.random.Generator | None = None
+        #: Gives a parameter of this name and shape, instead of one that is drawn, when building.
+        self.stored: Callable[[str, Shape], Array] | None = None
 
     # -- for subclasses --------------------------------------------------------------------------
 
@@ -96,6 +99,23 @@ class Layer:
         """The layer in a few words, for summaries, errors and workbooks."""
         return f"{type(self).__name__} {short(self.input_shape)} → {short(self.output_shape)}"
 
+    def config(self) -> Config:
+        """The keyword arguments that make an equal layer, not built yet, as JSON can hold them.
+
+        A layer with arguments of its own adds them: ``{**super().config(), "units": self.units}``.
+        """
+        name = self.name if self.is_named else None
+        return {"name": name, "trainable": self.trainable, "input_shape": self.input_shape}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Layer:
+        """An equal layer, not built yet, from what :meth:`config` gave."""
+        arguments = dict(config)
+        trainable = arguments.pop("trainable", True)
+        layer = cls(**arguments)
+        layer.trainable = trainable
+        return layer
+
     def add_parameter(
         self,
         name: str,
@@ -110,7 +130,11 @@ class Layer:
 
         Raises :class:`~minnet.errors.ShapeError` if the initializer gives another shape.
         """
-        values = initializers.get(initializer)(shape, self.dtype, self._rng or random.generator())
+        if self.stored is not None:
+            values = self.stored(name, shape)
+        else:
+            initial = initializers.get(initializer)
+            values = initial(shape, self.dtype, self._rng or random.generator())
         if np.shape(values) != shape:
             raise ShapeError(
                 mismatch(f"initializer of {name!r}", f"shape {shape}", f"{np.shape(values)}")
@@ -263,6 +287,12 @@ def get_activation(activation: str | Function | None) -> tuple[str, Function | N
     if name not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
     return name, ACTIVATIONS[name]
+
+
+def activation_config(name: str | None, function: Function | None) -> Any:
+    """What :func:`get_activation` gave, as JSON holds it."""
+    known = function is None or ACTIVATIONS.get(str(name)) is function
+    return name if known else configs.of_function(function)
 
 
 def as_shape(where: str, shape: Any) -> Shape:

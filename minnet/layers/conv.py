@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from minnet import initializers
+from minnet.configs import Config
 from minnet.errors import ArgumentError, ShapeError, mismatch
-from minnet.layers.base import Function, Layer, Shape, as_shape, get_activation, short
+from minnet.layers.base import (
+    Function,
+    Layer,
+    Shape,
+    activation_config,
+    as_shape,
+    get_activation,
+    short,
+)
 from minnet.layers.image import ImageLayer, known_padding
 from minnet.layers.pool import MaxPooling2D
 from minnet.ops.conv import convolution
@@ -61,6 +70,21 @@ class Conv2D(ImageLayer):
         if self.filters % self.groups:
             expected = f"filters that {self.groups} groups divide"
             raise ArgumentError(mismatch("Conv2D", expected, f"{self.filters} filters"))
+
+    def config(self) -> Config:
+        return {
+            **super().config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "groups": self.groups,
+            "activation": activation_config(self.activation_name, self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.to_config(self.kernel_initializer),
+            "bias_initializer": initializers.to_config(self.bias_initializer),
+        }
 
     def build_for_images(self, height: int, width: int, channels: int) -> Shape:
         if channels % self.groups:

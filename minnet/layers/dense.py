@@ -6,8 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from minnet import initializers
+from minnet.configs import Config
 from minnet.errors import ArgumentError, ShapeError, mismatch
-from minnet.layers.base import Function, Layer, Shape, as_shape, get_activation, short
+from minnet.layers.base import (
+    Function,
+    Layer,
+    Shape,
+    activation_config,
+    as_shape,
+    get_activation,
+    short,
+)
 from minnet.ops.matmul import linear, linear_relu, matmul
 from minnet.ops.shape import reshape
 from minnet.recording import STATE
@@ -48,6 +57,16 @@ class Dense(Layer):
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+
+    def config(self) -> Config:
+        return {
+            **super().config(),
+            "units": self.units,
+            "activation": activation_config(self.activation_name, self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.to_config(self.kernel_initializer),
+            "bias_initializer": initializers.to_config(self.bias_initializer),
+        }
 
     def build(self, input_shape: Shape) -> Shape:
         if not input_shape:
@@ -96,6 +115,10 @@ class Activation(Layer):
     ):
         super().__init__(input_shape=input_shape, name=name)
         self.activation_name, self.activation = get_activation(activation)
+
+    def config(self) -> Config:
+        activation = activation_config(self.activation_name, self.activation)
+        return {**super().config(), "activation": activation}
 
     def logits(self, x: Tensor) -> Any:
         """The input itself."""
