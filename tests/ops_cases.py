@@ -1005,6 +1005,10 @@ CASES: dict[str, SearchStrategy[Example]] = {
     "stop_gradient": unary(ops.stop_gradient, lambda x: x),
     "subtract": binary(ops.subtract, np.subtract, lambda t, a, b: a - b),
     "sum": reduction(ops.sum, np.sum, lambda x, axis, keep: x.sum(axis, keep), empty=True),
+    "sum_of_sizes": unary(ops.sum_of_sizes, lambda x: np.abs(x).sum(), lambda t, x: x.abs().sum()),
+    "sum_of_squares": unary(
+        ops.sum_of_squares, lambda x: (x * x).sum(), lambda t, x: (x * x).sum()
+    ),
     "swish": unary(ops.swish, lambda x: x / (1 + np.exp(-x)), lambda t, x: t.nn.functional.silu(x)),
     "take_rows": take_rows(),
     "tanh": unary(ops.tanh, np.tanh, lambda t, x: t.tanh(x)),

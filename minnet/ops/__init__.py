@@ -67,7 +67,7 @@ from minnet.ops.pool import (
     global_max_pool2d,
     max_pool2d,
 )
-from minnet.ops.reduce import max, mean, sum, variance
+from minnet.ops.reduce import max, mean, sum, sum_of_sizes, sum_of_squares, variance
 from minnet.ops.shape import broadcast_to, concatenate, getitem, reshape, stop_gradient, transpose
 from minnet.tensor import Tensor
 
@@ -133,6 +133,8 @@ __all__ = [
     "stop_gradient",
     "subtract",
     "sum",
+    "sum_of_sizes",
+    "sum_of_squares",
     "swish",
     "take_rows",
     "tanh",
@@ -197,6 +199,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "stop_gradient": stop_gradient,
     "subtract": subtract,
     "sum": sum,
+    "sum_of_sizes": sum_of_sizes,
+    "sum_of_squares": sum_of_squares,
     "swish": swish,
     "take_rows": take_rows,
     "tanh": tanh,

@@ -44,6 +44,8 @@ class TakeRows(Operation):
 
         def write(k: int) -> str:
             place, column = divmod(k, n)
+            if table.shape[0] == 1:  # not every program takes the index of a single cell
+                return columns[column]
             return f"INDEX({columns[column]},{indices.cell(place, ADDITION)}+1)"
 
         return write
