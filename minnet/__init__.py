@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minnet import initializers, ops
 from minnet.autodiff import grad
+from minnet.callbacks import Callback, History
 from minnet.errors import MinnetError
 from minnet.layers import (
     Activation,
@@ -21,13 +22,13 @@ from minnet.layers import (
     MaxPooling2D,
     ZeroPadding2D,
 )
+from minnet.loading import load_model
 from minnet.metrics import accuracy
 from minnet.optimizers import SGD
 from minnet.random import seed
 from minnet.recording import no_grad
 from minnet.sequential import Sequential
 from minnet.tensor import Tensor
-from minnet.training import History
 
 if TYPE_CHECKING:
     from minnet.spreadsheet import export_xlsx, read_xlsx, verify_xlsx
@@ -38,6 +39,7 @@ __all__ = [
     "SGD",
     "Activation",
     "AveragePooling2D",
+    "Callback",
     "Conv2D",
     "Dense",
     "Flatten",
@@ -54,12 +56,16 @@ __all__ = [
     "export_xlsx",
     "grad",
     "initializers",
+    "load",
+    "load_model",
     "no_grad",
     "ops",
     "read_xlsx",
     "seed",
     "verify_xlsx",
 ]
+
+load = load_model
 
 _WORKBOOK = ("export_xlsx", "read_xlsx", "verify_xlsx")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minnet import losses, optimizers, random, training, weights
+from minnet import fitting, losses, optimizers, random, saving, training, weights
+from minnet.callbacks import Callback, History
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.files import PathLike
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
@@ -19,9 +20,9 @@ from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
-from minnet.recording import no_grad
+from minnet.sources import ClassWeight, prepare, source_of
 from minnet.tensor import Array, Tensor, wrap
-from minnet.training import Data, History, numbers, whole
+from minnet.training import Data, numbers, whole
 from minnet.weights import LoadReport
 
 
@@ -45,6 +46,8 @@ class Model:
         self.optimizer = optimizers.get("sgd")
         self.metrics: dict[str, Metric] = {}
         self.history = History()
+        #: Set to True by a callback, ends ``fit`` after the current batch or epoch.
+        self.stop_training = False
         self._rng = None if seed is None else random.generator_from(seed)
 
     # -- for each kind of model ------------------------------------------------------------------
@@ -65,10 +68,6 @@ class Model:
     def forward(self, x: Tensor, as_scores: bool = False) -> Tensor:
         """The output for a batch; ``as_scores``: before the activation that it ends in."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
-
-    def outputs_by_layer(self, x: Tensor) -> Iterator[tuple[Layer, Tensor]]:
-        """Each layer's output for a batch, in the order in which they are calculated."""
-        raise NotImplementedError(f"{type(self).__name__}.outputs_by_layer")
 
     def prepare_inputs(self, x: npt.ArrayLike) -> Array:
         """Inputs, checked and cast to what :meth:`forward` computes with; builds the model."""
@@ -105,6 +104,18 @@ class Model:
                 raise ShapeError(mismatch(where, expected, f"{array.shape}"))
         for array, (_, p) in zip(arrays, owners, strict=True):
             p.data = array
+
+    def save(self, path: PathLike) -> None:
+        """Write the whole model to one safetensors file, for :func:`minnet.load_model`.
+
+        It has the architecture, the weights, and, if compiled, the optimizer with what it
+        remembers, the loss and the metrics: training goes on from there. The former file stays
+        until the new one is whole; equal models give the same bytes.
+
+        Raises :class:`~minnet.errors.FileError`, naming the file, where it cannot be written, and
+        :class:`~minnet.errors.ArgumentError` for a layer or function that no file can describe.
+        """
+        saving.save(self, path)
 
     def save_weights(self, path: PathLike) -> None:
         """Write all parameters to a file, whose ending says how.
@@ -166,22 +177,25 @@ class Model:
         """The output for a batch (n, *input_shape), recorded where parameters are trainable."""
         return self.forward(x)
 
-    def loss_of(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The loss of a batch and, where it was computed, the prediction.
+    def loss_of(
+        self, x: Tensor, y: Tensor, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The loss of a batch and, where it was computed, the prediction; ``weights``: (rows,).
 
         The one place where a model meets its loss. ``x`` and ``y`` hold what :meth:`prepare` gives.
         A last softmax or sigmoid that the loss can do without is left out: the loss is then
         computed from the logits, and the probabilities for metrics alone, outside the graph.
         """
         loss = self._compiled_loss("loss_of")
+        weighed = () if weights is None else (weights,)
         activation = loss.fuses_with
         if activation is None or activation != self.ending:
             prediction = self.forward(x)
             with scope("loss", loss.description):
-                return loss(prediction, y), prediction
+                return loss(prediction, y, *weighed), prediction
         logits = self.forward(x, as_scores=True)
         with scope("loss", loss.description):
-            value = loss.from_logits(logits, y)
+            value = loss.from_logits(logits, y, *weighed)
         function = ACTIVATIONS[activation] if self.metrics else None
         return value, None if function is None else wrap(function(logits.data))
 
@@ -224,79 +238,111 @@ class Model:
 
     def fit(
         self,
-        x: npt.ArrayLike,
-        y: npt.ArrayLike,
+        x: Any,
+        y: npt.ArrayLike | None = None,
         batch_size: int = 32,
         epochs: int = 1,
         verbose: int = 1,
-        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        callbacks: Iterable[Callback] = (),
         validation_split: float = 0.0,
+        validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: ClassWeight | None = None,
+        sample_weight: npt.ArrayLike | None = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         nb_epoch: int | None = None,
     ) -> History:
         """Train for epochs ``initial_epoch`` to ``epochs`` (alias ``nb_epoch``).
 
+        ``x`` and ``y``: arrays with one row per sample; or ``x`` alone, an iterable of batches
+        (x, y) or (x, y, sample_weight), such as :class:`minnet.data.Batches` or a generator. An
+        epoch has ``steps_per_epoch`` batches, or all there are; a generator needs it for several
+        epochs. ``shuffle``: take the rows of arrays in a new order in each epoch.
+
+        ``validation_split``: this fraction, taken from the end before shuffling, is not trained on
+        but measured after each epoch, as ``validation_data`` is: (x, y), (x, y, sample_weight) or
+        an iterable of batches, of which ``validation_steps`` are used. ``sample_weight``: (rows,);
+        ``class_weight``: {class: weight}, 1 for the others, in training alone. The loss is the sum
+        of each row's weight times its loss, divided by the number of rows.
+
         ``verbose``: 0 silent, 1 a progress bar, or one line per epoch off a terminal, 2 one line
-        per epoch. ``validation_split``: this fraction, taken from the end before shuffling, is not
-        trained on but measured after each epoch, as ``validation_data`` is.
+        per epoch. ``callbacks``: see :mod:`minnet.callbacks`.
 
         Raises what :meth:`prepare` raises, :class:`~minnet.errors.ArgumentError` for arguments out
-        of range, and :class:`~minnet.errors.NumberError` if training diverges; the weights then
-        keep their last finite values. After Ctrl-C the history so far is on ``model.history``.
+        of range or an iterable that ends too early, and :class:`~minnet.errors.NumberError`, with
+        epoch, batch and layer, if training diverges; the weights then keep their last finite
+        values. After Ctrl-C the history so far is on ``model.history``.
         """
-        return training.fit(
+        return fitting.fit(
             self,
             x,
             y,
-            batch_size=whole("batch_size", batch_size, 1),
-            epochs=whole("epochs", epochs if nb_epoch is None else nb_epoch, 0),
+            batch_size=batch_size,
+            epochs=epochs if nb_epoch is None else nb_epoch,
             verbose=verbose,
-            validation_data=validation_data,
+            callbacks=callbacks,
             validation_split=validation_split,
-            rng=(self._rng or random.generator()) if shuffle else None,
-            initial_epoch=whole("initial_epoch", initial_epoch, 0),
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
         )
 
-    def train_on_batch(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float | list[float]:
+    def train_on_batch(
+        self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float | list[float]:
         """One step on all the rows given; the loss before it, or [loss, *metrics].
 
         Raises what :meth:`fit` raises.
         """
-        inputs, targets = self.prepare(x, y)
+        inputs, targets, weights = prepare(self, x, y, sample_weight)
         with np.errstate(over="ignore", invalid="ignore"):
             # A view, as the engine makes the arrays it has recorded read-only.
-            values = training.train_step(self, inputs[:], targets[:])
+            values = training.train_step(self, inputs[:], targets[:], weights)
         return values if self.metrics else values[0]
 
     def evaluate(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, batch_size: int = 32, verbose: int = 0
+        self,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+        sample_weight: npt.ArrayLike | None = None,
+        steps: int | None = None,
     ) -> float | list[float]:
-        """The loss, or [loss, *metrics]: means over rows.
+        """The loss, or [loss, *metrics]: means over rows, of arrays or an iterable of batches.
 
-        Raises what :meth:`prepare` raises.
+        Raises what :meth:`fit` raises about data.
         """
-        data = self.prepare(x, y)
-        values = training.evaluate(self, data, whole("batch_size", batch_size, 1))
+        size = whole("batch_size", batch_size, 1)
+        steps = None if steps is None else whole("steps", steps, 1)
+        source = source_of(self, x, y, size, sample_weight=sample_weight, steps=steps)
+        values = fitting.evaluate(self, source)
         if verbose:
-            print(f"{len(data[0])}/{len(data[0])}{format_values(values)}")
+            done = source.rows or source.steps or "?"
+            print(f"{done}/{done}{format_values(values)}")
         return list(values.values()) if self.metrics else values["loss"]
 
-    def predict(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
-        """The outputs (rows, *output_shape) for all rows of ``x``; nothing is recorded.
+    def predict(self, x: Any, batch_size: int = 32, steps: int | None = None) -> Array:
+        """The outputs (rows, *output_shape), in inference mode; nothing is recorded.
+
+        ``x``: an array, or an iterable of batches: arrays, or tuples that begin with one, of which
+        ``steps`` are used.
 
         Raises what :meth:`prepare` raises about inputs.
         """
-        batch_size = whole("batch_size", batch_size, 1)
-        inputs = self.prepare_inputs(x)
-        out = np.empty((len(inputs), *self.output_shape), self.dtype)
-        with no_grad():
-            for start in range(0, len(inputs), batch_size):
-                rows = slice(start, start + batch_size)
-                out[rows] = self(wrap(inputs[rows])).data
-        return out
+        return fitting.predict(self, x, batch_size, steps)
 
-    def predict_classes(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
+    def predict_proba(self, x: Any, batch_size: int = 32) -> Array:
+        """The same as :meth:`predict`, under the name that Keras has for probabilities."""
+        return self.predict(x, batch_size)
+
+    def predict_classes(self, x: Any, batch_size: int = 32) -> Array:
         """The most probable class per row, int64 (rows,); with one output, 1 where it is > 0.5."""
         prediction = self.predict(x, batch_size)
         if prediction.shape[-1] == 1:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 
+from minnet import configs
+from minnet.configs import Config
 from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.layers import Layer, Shape, run_through
 from minnet.losses import as_finite
 from minnet.model import Model
+from minnet.saving import make_layer
 from minnet.tensor import Array, Tensor
 from minnet.training import numbers
 
@@ -36,6 +39,28 @@ class Sequential(Model):
         super().__init__(name or "sequential", dtype, seed)
         for layer in layers or ():
             self.add(layer)
+
+    def config(self) -> Config:
+        """The settings of the model and its layers, as JSON can hold them; not their numbers."""
+        layers = [configs.of_object(layer) for layer in self.layers]
+        return {"name": self.name, "dtype": str(self.dtype), "layers": layers}
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        make_layer: Callable[[Config], Layer] = make_layer,
+        rng: np.random.Generator | None = None,
+    ) -> Sequential:
+        """An equal model with new weights, from what :meth:`config` gave.
+
+        ``make_layer``: makes a layer of its settings. ``rng``: the model's own generator.
+        """
+        model = cls(name=config["name"], dtype=config["dtype"])
+        model._rng = rng
+        for layer in config["layers"]:
+            model.add(make_layer(layer))
+        return model
 
     # -- the chain -------------------------------------------------------------------------------
 
@@ -103,11 +128,6 @@ class Sequential(Model):
         if not as_scores:
             return run_through(self.layers, x)
         return self.layers[-1].scores(run_through(self.layers[:-1], x))
-
-    def outputs_by_layer(self, x: Tensor) -> Iterator[tuple[Layer, Tensor]]:
-        for layer in self.layers:
-            x = layer(x)
-            yield layer, x
 
     def prepare_inputs(self, x: npt.ArrayLike) -> Array:
         self._require_layers("calculating")

@@ -215,7 +215,7 @@ def test_ctrl_c_on_a_terminal_leaves_the_bars_line(monkeypatch: pytest.MonkeyPat
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minnet.training.evaluate", interrupted)
+    monkeypatch.setattr("minnet.fitting.evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit()
     assert len(shown(stream)) == 3

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from minnet import configs
 from minnet.errors import FileError, mismatch, missing
 from minnet.layers import Layer
 from minnet.tensor import Array
@@ -48,7 +49,7 @@ def write_with(
     # The library copies memory as it lies: a transposed view would be written the wrong way round.
     arrays = {k: np.asarray(a, order="C") for k, a in {**arrays_of(layers), **others}.items()}
     order = [[layer.name, list(layer.parameters)] for layer in layers]
-    text = json.dumps({"version": VERSION, "layers": order, **metadata}, separators=(",", ":"))
+    text = configs.to_json({"version": VERSION, "layers": order, **metadata})
     try:
         library.numpy.save_file(arrays, file, metadata={"minnet": text})
     except library.SafetensorError as error:

@@ -1,0 +1,7 @@
+"""What ``fit`` calls on its way: see :class:`Callback`."""
+
+from minnet.callbacks.base import Callback, CallbackList
+from minnet.callbacks.history import History
+from minnet.callbacks.progress_bar import ProgressBar
+
+__all__ = ["Callback", "CallbackList", "History", "ProgressBar"]
