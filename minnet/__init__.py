@@ -6,7 +6,7 @@ forward pass, backward pass and update can be written to a workbook of live form
 
 from typing import TYPE_CHECKING, Any
 
-from minnet import initializers, ops
+from minnet import initializers, ops, schedules
 from minnet.autodiff import grad
 from minnet.callbacks import Callback, History
 from minnet.errors import MinnetError
@@ -24,7 +24,17 @@ from minnet.layers import (
 )
 from minnet.loading import load_model
 from minnet.metrics import accuracy
-from minnet.optimizers import SGD
+from minnet.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    EpochAdagrad,
+    Eve,
+    Optimizer,
+    RMSprop,
+)
 from minnet.random import seed
 from minnet.recording import no_grad
 from minnet.sequential import Sequential
@@ -38,10 +48,16 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Activation",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "AveragePooling2D",
     "Callback",
     "Conv2D",
     "Dense",
+    "EpochAdagrad",
+    "Eve",
     "Flatten",
     "GlobalAveragePooling2D",
     "GlobalMaxPooling2D",
@@ -49,6 +65,8 @@ __all__ = [
     "Layer",
     "MaxPooling2D",
     "MinnetError",
+    "Optimizer",
+    "RMSprop",
     "Sequential",
     "Tensor",
     "ZeroPadding2D",
@@ -61,6 +79,7 @@ __all__ = [
     "no_grad",
     "ops",
     "read_xlsx",
+    "schedules",
     "seed",
     "verify_xlsx",
 ]

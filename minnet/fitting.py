@@ -12,12 +12,13 @@ import numpy as np
 
 from minnet import random, training
 from minnet.callbacks import Callback, CallbackList, History, ProgressBar
+from minnet.checks import whole
 from minnet.data import Batches
 from minnet.errors import ArgumentError, mismatch
 from minnet.recording import no_grad
 from minnet.sources import ClassWeight, Rows, Stream, source_of
 from minnet.tensor import Array, Tensor, wrap
-from minnet.training import Means, whole
+from minnet.training import Means
 
 if TYPE_CHECKING:
     from minnet.model import Model

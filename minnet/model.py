@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from minnet import fitting, losses, optimizers, random, saving, training, weights
 from minnet.callbacks import Callback, History
+from minnet.checks import whole
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.files import PathLike
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
@@ -22,7 +23,7 @@ from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
 from minnet.sources import ClassWeight, prepare, source_of
 from minnet.tensor import Array, Tensor, wrap
-from minnet.training import Data, numbers, whole
+from minnet.training import Data, numbers
 from minnet.weights import LoadReport
 
 
@@ -157,9 +158,11 @@ class Model:
         for layer in model.layers:
             layer.dtype = model.dtype
             for name, p in layer.parameters.items():
-                layer.parameters[name] = Tensor(
+                layer.parameters[name] = new = Tensor(
                     p, dtype=model.dtype, requires_grad=p.requires_grad, name=p.name
                 )
+                new.lr_multiplier = layer.lr_multiplier
+                model.optimizer.hand_over(p, new)
         return model
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
@@ -207,12 +210,15 @@ class Model:
     ) -> None:
         """Choose how to train: an optimizer, a loss and what to measure on the way, by name or not.
 
+        The optimizer starts afresh: whatever it remembered of earlier steps is forgotten.
+
         Raises :class:`~minnet.errors.ArgumentError` for an unknown name or a missing loss.
         """
         if loss is None:
             advice = "For example loss='mse'."
             raise ArgumentError(mismatch(f"{self.name}.compile", "a loss", "none", advice))
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        self.optimizer.reset()
         binary = isinstance(self.loss, losses.BinaryCrossentropy)
         self.metrics = dict(get_metric(m, binary=binary) for m in metrics or ())
 

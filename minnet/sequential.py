@@ -91,9 +91,11 @@ class Sequential(Model):
         self.layers.append(layer)
 
     def pop(self) -> Layer:
-        """Remove the last layer and give it back."""
+        """Remove the last layer and give it back; the optimizer forgets its parameters."""
         self._require_layers("pop")
-        return self.layers.pop()
+        layer = self.layers.pop()
+        self.optimizer.forget(layer.parameters.values())
+        return layer
 
     def build(self, input_shape: Shape) -> None:
         """Build all layers for rows of this shape; layers that are built must fit it.

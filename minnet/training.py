@@ -82,7 +82,7 @@ def train_step(
         if gradient is not None and not math.isfinite(_squared_length(gradient._data)):
             received = f"too large a gradient of {parameter.name!r}"
             raise _diverged(model, place, received, (x, y, weights))
-    model.optimizer.step(parameters, gradients)
+    model.optimizer.step(parameters, gradients, value)
     apply_deferred(deferred)
     return _values(model, value, prediction, y)
 
@@ -113,16 +113,6 @@ def _diverged(
             "weights are those before this batch.",
         )
     )
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """The value as an int.
-
-    Raises :class:`~minnet.errors.ArgumentError` unless it is a whole number of at least ``least``.
-    """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise ArgumentError(mismatch(name, f"a whole number >= {least}", repr(value)))
-    return int(value)
 
 
 def numbers(where: str, data: Any) -> Array:

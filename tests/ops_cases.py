@@ -924,6 +924,7 @@ CASES: dict[str, SearchStrategy[Example]] = {
     "conv2d_relu_pool": conv2d("relu pool"),
     "conv2d_weight_gradient": conv2d_weight_gradient(),
     "correlate": correlate(),
+    "cos": unary(ops.cos, np.cos, lambda t, x: t.cos(x)),
     "dilate2d": dilate2d(),
     "descend": descent(),
     "divide": binary(ops.divide, np.divide, lambda t, a, b: a / b, low=0.25),
@@ -938,6 +939,7 @@ CASES: dict[str, SearchStrategy[Example]] = {
     ),
     "exp": unary(ops.exp, np.exp, lambda t, x: t.exp(x)),
     "first_maximum": first_maximum(),
+    "floor": unary(ops.floor, np.floor),
     "gelu": unary(ops.gelu, _gelu, lambda t, x: t.nn.functional.gelu(x)),
     "getitem": getitem(),
     "greater": binary(ops.greater, np.greater, distinct=True),
@@ -991,6 +993,7 @@ CASES: dict[str, SearchStrategy[Example]] = {
         lambda t, z, y: t.nn.functional.binary_cross_entropy_with_logits(z, y),
     ),
     "sign": unary(ops.sign, np.sign),
+    "sin": unary(ops.sin, np.sin, lambda t, x: t.sin(x)),
     "softmax": along_axis(ops.softmax, softmax_of, lambda t, x, axis: t.softmax(x, axis)),
     "softmax_cross_entropy": loss(
         ops.softmax_cross_entropy,

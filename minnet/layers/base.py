@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minnet import initializers, random, regularizers
+from minnet.checks import not_negative
 from minnet.configs import Config
 from minnet.errors import (
     ArgumentError,
@@ -76,6 +77,7 @@ class Layer:
         self._kept: set[str] = set()  # parameters that no gradient changes
         #: By the names of the parameters that have one.
         self.regularizers: dict[str, regularizers.Regularizer] = {}
+        self._lr_multiplier = 1.0
         self._rng: np.random.Generator | None = None
         #: Gives a parameter of this name and shape, instead of one that is drawn, when building.
         self.stored: Callable[[str, Shape], Array] | None = None
@@ -111,15 +113,21 @@ class Layer:
         A layer with arguments of its own adds them: ``{**super().config(), "units": self.units}``.
         """
         name = self.name if self.is_named else None
-        return {"name": name, "trainable": self.trainable, "input_shape": self.input_shape}
+        return {
+            "name": name,
+            "trainable": self.trainable,
+            "lr_multiplier": self.lr_multiplier,
+            "input_shape": self.input_shape,
+        }
 
     @classmethod
     def from_config(cls, config: Config) -> Layer:
         """An equal layer, not built yet, from what :meth:`config` gave."""
         arguments = dict(config)
         trainable = arguments.pop("trainable", True)
+        lr_multiplier = arguments.pop("lr_multiplier", 1.0)
         layer = cls(**arguments)
-        layer.trainable = trainable
+        layer.trainable, layer.lr_multiplier = trainable, lr_multiplier
         return layer
 
     def add_parameter(
@@ -152,6 +160,7 @@ class Layer:
         parameter = Tensor(
             values, dtype=self.dtype, requires_grad=learned, name=f"{self.name}_{name}"
         )
+        parameter.lr_multiplier = self.lr_multiplier
         self.parameters[name] = parameter
         if regularizer is not None:
             self.regularizers[name] = regularizer
@@ -198,6 +207,20 @@ class Layer:
         self._trainable = bool(value)
         for name, parameter in self.parameters.items():
             parameter.requires_grad = self._trainable and name not in self._kept
+
+    @property
+    def lr_multiplier(self) -> float:
+        """What the optimizer's learning rate is multiplied by for this layer: 1, unless assigned.
+
+        It may be assigned at any time, to any finite number of at least 0.
+        """
+        return self._lr_multiplier
+
+    @lr_multiplier.setter
+    def lr_multiplier(self, value: float) -> None:
+        self._lr_multiplier = not_negative(f"layer {self.name!r} lr_multiplier", value)
+        for parameter in self.parameters.values():
+            parameter.lr_multiplier = self._lr_multiplier
 
     def __call__(self, x: Any) -> Any:
         """The output for a batch. A layer on its own is built at its first call.

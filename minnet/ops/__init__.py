@@ -37,6 +37,7 @@ from minnet.ops.loss import (
 from minnet.ops.matmul import linear, linear_relu, matmul
 from minnet.ops.norm import drop, normalize
 from minnet.ops.pad import zero_pad2d
+from minnet.ops.periodic import cos, floor, sin
 from minnet.ops.pointwise import (
     absolute,
     add,
@@ -89,11 +90,13 @@ __all__ = [
     "concatenate",
     "conv2d",
     "conv2d_relu",
+    "cos",
     "divide",
     "drop",
     "elu",
     "exp",
     "flatten",
+    "floor",
     "gelu",
     "getitem",
     "global_average_pool2d",
@@ -126,6 +129,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_cross_entropy",
     "sign",
+    "sin",
     "softmax",
     "softmax_cross_entropy",
     "softplus",
@@ -155,11 +159,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concatenate": concatenate,
     "conv2d": conv2d,
     "conv2d_relu": conv2d_relu,
+    "cos": cos,
     "divide": divide,
     "drop": drop,
     "elu": elu,
     "exp": exp,
     "flatten": flatten,
+    "floor": floor,
     "gelu": gelu,
     "getitem": getitem,
     "global_average_pool2d": global_average_pool2d,
@@ -192,6 +198,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": sigmoid,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "sign": sign,
+    "sin": sin,
     "softmax": softmax,
     "softmax_cross_entropy": softmax_cross_entropy,
     "softplus": softplus,

@@ -20,7 +20,7 @@ from minnet.spreadsheet.overview import TRAINING, ContentsSheet, TrainingSheet
 from minnet.spreadsheet.passes import Pass, trace_function, trace_loss, trace_step
 from minnet.spreadsheet.trace import Node
 from minnet.spreadsheet.xlsx import save
-from minnet.tensor import Array, Tensor
+from minnet.tensor import Array, Tensor, wrap
 
 MOST_FORMULAS = 50_000
 
@@ -130,7 +130,7 @@ class _ModelExport:
         return _save(book, path, passes, max_formulas, difference)
 
     def _trace(self, model: Any, batch: slice) -> Pass:
-        step = trace_step(model, self._x[batch], self._y[batch], model.optimizer.lr)
+        step = trace_step(model, self._x[batch], self._y[batch])
         _require_finite(step)
         return step
 
@@ -146,6 +146,7 @@ class _ModelExport:
             heading = f"{self._source.name}: training step {number}"
             sheets.append(StepSheet(book, title, heading, step, links))
             passes.append(step)
+            _advance(model, step)
             by_name = {p.name: new for p, new in step.new.items()}
             for parameter in model.parameters():
                 if parameter.name in by_name:
@@ -160,6 +161,8 @@ class _ModelExport:
         for parameter in step.parameters:
             source = old[parameter.name]
             links[parameter] = before.reference(before.step.new.get(source, source))
+        for state in step.states:
+            links[state] = before.reference(before.step.new_states[str(state.name)])
         same = next((s for s, b in zip(sheets, self._batches) if b == batch), None)
         if same is not None:
             for node, source in zip(step.inputs, same.step.inputs):
@@ -194,6 +197,17 @@ class _ModelExport:
         rough = self._source.predict(self._x[batch].astype(dtype))
         outputs = float(np.abs(exact - rough).max())
         return max(outputs, abs(float(loss.item()) - float(first.result.value)))
+
+
+def _advance(model: Any, step: Pass) -> None:
+    """Take the step that a pass shows, so that the optimizer remembers it."""
+    gradients = {p.name: p.gradient for p in step.new}
+    found = [gradients.get(p.name) for p in model.trainable_parameters()]
+    model.optimizer.step(
+        model.trainable_parameters(),
+        [None if g is None else wrap(g.value) for g in found],
+        float(step.result.value),
+    )
 
 
 def _export_function(

@@ -13,10 +13,12 @@ from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
 LONGEST_WORDS = 44
 GRADIENT = "d "
 INPUTS, FUNCTION, LOSS, RATE = "inputs", "function", "loss", "learning_rate"
+OPTIMIZER = "optimizer"
 
 _EXPLAINED = {
     "input": "an input: change a number",
     "target": "what it should be",
+    "state": "from the steps before",
     "constant": "constants",
     "seed": "the chain rule starts with 1",
 }
@@ -34,7 +36,7 @@ class Labels:
         self._short: dict[Node, str] = {}
         taken: set[tuple[str, str]] = set()
         for node, block in plan.blocks.items():
-            if block.slot is node and block.band == FORWARD:
+            if block.slot is node:
                 label = own = self._own_name(node)
                 count = 1
                 while (node.scope.name, label) in taken:
@@ -58,14 +60,22 @@ class Labels:
             return self._short[node]
         slot = self._short.get(block.slot, "")
         if block.band == UPDATE and node.name is not None:
-            return f"new {slot}"
+            return self._remembered(node, slot)
         if block.slot.gradient is node:
             return f"{GRADIENT}{slot}"
         if node in self._plan.helpers.values():
             return f"{slot}ᵀ" if block.lies == TRANSPOSED else f"{slot} again"
         if isinstance(node.op, Placement):
             return node.name or f"{slot} {node.op.done}"
-        return self._own_name(node) if block.band == FORWARD else f"back through {slot}"
+        if block.band == FORWARD:
+            return self._own_name(node)
+        return f"for new {slot}" if block.band == UPDATE else f"back through {slot}"
+
+    def _remembered(self, node: Node, slot: str) -> str:
+        """A new value, or what the optimizer remembers of a tensor: "new weight velocity"."""
+        name, of = str(node.name), str(self._plan.blocks[node].slot.name)
+        new = "new " if name.startswith("new ") else ""
+        return new + slot + name.removeprefix(new).removeprefix(of).replace("_", " ")
 
     def defined_name(self, node: Node) -> str | None:
         """``<layer>_<tensor>[_grad|_new]`` for tensors, their gradients and new values."""
@@ -73,12 +83,14 @@ class Labels:
         slot = block.slot
         own = slot.kind == "parameter" and slot.name  # as reading back looks for it
         base = own or re.sub(r"\W+", "_", self._full(slot))
-        if node is block.slot and block.band == FORWARD:
+        if node is block.slot:
             return legal_name(base)
         if block.slot.gradient is node:
             return legal_name(f"{base}_grad")
         if block.band == UPDATE and node.name is not None:
-            return legal_name(f"{base}_new")
+            new = node.name.startswith("new ")
+            rest = node.name.removeprefix("new ").removeprefix(str(slot.name))
+            return legal_name(base + re.sub(r"\W+", "_", rest) + "_new" * new)
         return None
 
     def _full(self, node: Node) -> str:

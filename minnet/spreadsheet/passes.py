@@ -11,7 +11,7 @@ import numpy as np
 from minnet.autodiff import backpropagate
 from minnet.errors import ArgumentError, DtypeError, GraphError, ShapeError, mismatch
 from minnet.recording import no_grad, training_mode
-from minnet.spreadsheet.labels import FUNCTION, INPUTS, RATE
+from minnet.spreadsheet.labels import FUNCTION, INPUTS, OPTIMIZER, RATE
 from minnet.spreadsheet.trace import FORWARD, Node, Trace
 from minnet.tensor import Array, Tensor, wrap
 
@@ -22,20 +22,25 @@ class Pass:
 
     trace: Trace
     result: Node
-    rate: float | None = None
+    rate: float | None = None  # the number that may be changed
+    step_rate: Node | None = None  # what the optimizer or its schedule makes of it
+    rule: str = ""  # the update in words
     inputs: list[Node] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
     new: dict[Node, Node] = field(default_factory=dict)  # parameter -> its new value
     target: Node | None = None
+    states: list[Node] = field(default_factory=list)  # what the optimizer remembers, before
+    new_states: dict[str, Node] = field(default_factory=dict)  # and after, by the name before
 
     def least_formulas(self) -> int:
         """Formulas that a sheet of this pass cannot do without: results, gradients, new weights."""
         shown = {n for n in self.trace.nodes if n.phase == FORWARD and not n.inner}
         shown |= {n.gradient for n in shown if n.gradient is not None} | set(self.new.values())
+        shown |= set(self.new_states.values())
         return sum(n.value.size for n in shown if n.op is not None)
 
 
-def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
+def trace_step(model: Any, x: Array, y: Array) -> Pass:
     """Forward, loss, backward and update of a compiled float64 model on one batch."""
     trace = Trace()
     with trace.watching():
@@ -44,17 +49,12 @@ def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
         trained = model.trainable_parameters()
         wanted = [t for t in (inputs[0], *trained) if t.requires_grad]
         gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
-        step = Pass(trace, trace.node_of(loss), rate)
-        rate_leaf = wrap(np.array(float(rate))).named(RATE)
-        trace.announce(rate_leaf, "rate")
+        step = Pass(trace, trace.node_of(loss), model.optimizer.base_lr)
+        update = _Update(step, model.optimizer, loss)
         for parameter in trained:
             gradient = gradients.get(id(parameter))
-            if gradient is None:
-                continue
-            with trace.update_scope(parameter), no_grad():
-                new = model.optimizer.update(parameter, gradient, rate_leaf)
-                new.named(f"new {parameter.name}")
-            step.new[trace.node_of(parameter)] = trace.node_of(new)
+            if gradient is not None:
+                update.move(parameter, gradient)
         present: dict[int, Tensor] = {}
         for parameter, function in deferred:
             with trace.update_scope(parameter), no_grad():
@@ -63,6 +63,61 @@ def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
             step.new[trace.node_of(parameter)] = trace.node_of(new)
     _finish(step, inputs, model)
     return step
+
+
+class _Update:
+    """One step of an optimizer in tensors: the rate, then one parameter after the other."""
+
+    def __init__(self, step: Pass, optimizer: Any, loss: Tensor):
+        self._step, self._trace, self._optimizer = step, step.trace, optimizer
+        step.rule = optimizer.rule
+        rate = wrap(np.array(step.rate)).named(RATE)
+        self._trace.announce(rate, "rate")
+        self._rate = rate
+        kind = type(optimizer).__name__
+        with self._trace.optimizer_scope(OPTIMIZER, kind), no_grad():
+            before = self._leaves(optimizer.shared, f"{OPTIMIZER}_")
+            after = dict(before)
+            self._rate = optimizer.rate(rate, after, loss)
+            if self._rate is not rate:
+                step.step_rate = self._trace.node_of(self._rate.named("rate"))
+            if self._trace.known(before["iterations"]) is not None:
+                after["iterations"] = before["iterations"] + 1
+            self._note(before, after)
+
+    def move(self, parameter: Tensor, gradient: Tensor) -> None:
+        """The parameter's new value, and what the optimizer remembers of it."""
+        trace = self._trace
+        with trace.update_scope(parameter), no_grad():
+            before = self._leaves(self._optimizer.state_of(parameter), f"{parameter.name}_")
+            after = dict(before)
+            new = self._optimizer.moved(parameter, parameter, gradient, self._rate, after)
+            new.named(f"new {parameter.name}")
+            self._note(before, after)
+        self._step.new[trace.node_of(parameter)] = trace.node_of(new)
+
+    def _leaves(self, state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+        leaves = {}
+        for name, value in state.items():
+            leaves[name] = wrap(np.array(value, np.float64)).named(prefix + name)
+            self._trace.announce(leaves[name], "state")
+        return leaves
+
+    def _note(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+        """Which leaves were used, and what has become of them."""
+        for name, old in before.items():
+            leaf = self._trace.known(old)
+            if leaf is None:
+                continue
+            self._step.states.append(leaf)
+            new = self._trace.node_of(after[name])
+            if new.name is None:
+                after[name].named(f"new {old.name}")
+                new.owner = new.owner or leaf  # stands in the same columns
+            self._step.new_states[str(old.name)] = new
+        for name, value in after.items():
+            if name not in before:  # what was not yet known, such as the loss of the step before
+                self._step.new_states[f"{OPTIMIZER}_{name}"] = self._trace.node_of(value)
 
 
 def trace_loss(model: Any, x: Array, y: Array) -> Pass:

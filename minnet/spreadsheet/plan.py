@@ -80,8 +80,8 @@ class Plan:
                 if node.gradient is not None:
                     slots.setdefault(node.gradient, (node, BACKWARD))
             for node in self._nodes:
-                if node.phase == UPDATE and node.op and node.owner and node.name:
-                    slots[node] = (node.owner, UPDATE)
+                if node.phase == UPDATE and node.name and (node.op or node.kind == "state"):
+                    slots[node] = (node.owner or node, UPDATE)
         return slots
 
     def _find_needed(self) -> set[Node]:
@@ -118,6 +118,8 @@ class Plan:
     def _add_block(self, node: Node) -> Block:
         slot, band = self._slots.get(node) or (self._home(node), node.phase)
         lies = self._lies.get(node) or usual(node.value.ndim)
+        if band == UPDATE and node.shape == slot.shape:
+            lies = self._lies.get(slot, lies)
         block = Block(node, lies, slot, band)
         self.blocks[node] = block
         return block

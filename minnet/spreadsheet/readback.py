@@ -70,7 +70,7 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
             found.changed.append(parameter.name)
             parameter.data = array
     if found.learning_rate is not None:
-        model.optimizer.lr = found.learning_rate
+        model.optimizer.base_lr = found.learning_rate
     return found
 
 
