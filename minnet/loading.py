@@ -100,8 +100,6 @@ class _Reader:
             where = f"{self._file}: layer {settings.get('name')!r}"
             expected = "a class of minnet's or one of custom_layers"
             advice = f"load_model(path, custom_layers={{{name!r}: {name}}}) makes it known."
-            if name == "Lambda":
-                advice = "A function cannot be saved: write it as a Layer of its own."
             raise FileError(mismatch(where, expected, repr(name), advice))
         resolved = {"class_name": name, "config": self._known(settings)}
         layer: Layer = configs.build("layer", resolved, self._layers)

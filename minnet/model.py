@@ -84,28 +84,6 @@ class Model(Savable):
         """The parameters that the next step changes."""
         return [p for layer in self.layers for p in layer.parameters.values() if p.requires_grad]
 
-    def get_weights(self) -> list[Array]:
-        """Copies of all parameters, layer by layer."""
-        return [p.numpy() for p in self.parameters()]
-
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Give all parameters new values, in the order of :meth:`get_weights`; all or none.
-
-        Raises :class:`~minnet.errors.ShapeError`, naming the layer, for another number of arrays
-        or other shapes.
-        """
-        owners = [(layer, p) for layer in self.layers for p in layer.parameters.values()]
-        if len(weights) != len(owners):
-            expected = f"{len(owners)} arrays ({', '.join(str(p.name) for _, p in owners)})"
-            raise ShapeError(mismatch(f"{self.name}.set_weights", expected, f"{len(weights)}"))
-        arrays = [np.array(w, self.dtype) for w in weights]
-        for array, (layer, p) in zip(arrays, owners, strict=True):
-            if array.shape != p.shape:
-                where, expected = f"layer {layer.name!r}", f"{p.name} of shape {p.shape}"
-                raise ShapeError(mismatch(where, expected, f"{array.shape}"))
-        for array, (_, p) in zip(arrays, owners, strict=True):
-            p.data = array
-
     def astype(self, dtype: npt.DTypeLike) -> Model:
         """A copy of the model, sharing nothing with it, whose parameters have this dtype."""
         model = copy.deepcopy(self)

@@ -8,13 +8,16 @@ that one file is one model and reading it executes nothing. Equal models give eq
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from minnet import configs, layers, losses, metrics, random, weights
 from minnet.configs import Config
-from minnet.errors import ArgumentError, FileError, MinnetError, mismatch
+from minnet.errors import ArgumentError, FileError, MinnetError, ShapeError, mismatch
 from minnet.files import PathLike, replacing
 from minnet.layers import Layer
 from minnet.tensor import Array
@@ -33,9 +36,33 @@ _ELSEWHERE = (".h5", ".hdf5", ".keras", ".npz")
 
 
 class Savable:
-    """What a model can do with files."""
+    """What a model can do with its weights and with files."""
 
+    name: str
     layers: list[Layer]
+    dtype: np.dtype[Any]
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, layer by layer."""
+        return [p.numpy() for layer in self.layers for p in layer.parameters.values()]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Give all parameters new values, in the order of :meth:`get_weights`; all or none.
+
+        Raises :class:`~minnet.errors.ShapeError`, naming the layer, for another number of arrays
+        or other shapes.
+        """
+        owners = [(layer, p) for layer in self.layers for p in layer.parameters.values()]
+        if len(weights) != len(owners):
+            expected = f"{len(owners)} arrays ({', '.join(str(p.name) for _, p in owners)})"
+            raise ShapeError(mismatch(f"{self.name}.set_weights", expected, f"{len(weights)}"))
+        arrays = [np.array(w, self.dtype) for w in weights]
+        for array, (layer, p) in zip(arrays, owners, strict=True):
+            if array.shape != p.shape:
+                where, expected = f"layer {layer.name!r}", f"{p.name} of shape {p.shape}"
+                raise ShapeError(mismatch(where, expected, f"{array.shape}"))
+        for array, (_, p) in zip(arrays, owners, strict=True):
+            p.data = array
 
     def save(self, path: PathLike) -> None:
         """Write the whole model to one safetensors file, for :func:`minnet.load_model`.
