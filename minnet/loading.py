@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from minnet import configs, optimizers, random
@@ -15,7 +15,7 @@ from minnet.model import Model
 from minnet.saving import LAYERS, OPTIMIZER
 from minnet.sequential import Sequential
 from minnet.tensor import Array
-from minnet.weights.safetensors import opened_with
+from minnet.weights.safetensors import opened_with, places
 from minnet.weights.stored import StoredArray
 
 MODELS: dict[str, Any] = {"Functional": Functional, "Sequential": Sequential}
@@ -46,7 +46,8 @@ def load_model(
             advice = "model.load_weights reads weights into a model that is there."
             received = "a safetensors file without an architecture"
             raise FileError(mismatch(str(file), "a saved model", received, advice))
-        reader = _Reader(str(file), arrays, custom_layers or {}, custom_objects or {})
+        weights = [f"{layer}/{name}" for layer, name in places(file, metadata, arrays)]
+        reader = _Reader(str(file), arrays, weights, custom_layers or {}, custom_objects or {})
         try:
             return reader.model(metadata, compile)
         except FileError:
@@ -64,12 +65,14 @@ class _Reader:
         self,
         file: str,
         arrays: Mapping[str, StoredArray],
+        weights: Iterable[str],
         custom_layers: Mapping[str, type[Layer]],
         custom_objects: Custom,
     ):
         self._file = file
-        self._weights = {k: a for k, a in arrays.items() if not k.startswith(OPTIMIZER)}
-        self._state = {k: a for k, a in arrays.items() if k.startswith(OPTIMIZER)}
+        self._weights = {name: arrays[name] for name in weights}
+        others = {name: array for name, array in arrays.items() if name not in self._weights}
+        self._state = {name: a for name, a in others.items() if name.startswith(OPTIMIZER)}
         self._layers = {**LAYERS, **custom_layers}
         self._objects = custom_objects
 
@@ -98,8 +101,6 @@ class _Reader:
             where = f"{self._file}: layer {settings.get('name')!r}"
             expected = "a class of minnet's or one of custom_layers"
             advice = f"load_model(path, custom_layers={{{name!r}: {name}}}) makes it known."
-            if name == "Lambda":
-                advice = "A function cannot be saved: write it as a Layer of its own."
             raise FileError(mismatch(where, expected, repr(name), advice))
         resolved = {"class_name": name, "config": self._known(settings)}
         layer: Layer = configs.build("layer", resolved, self._layers)

@@ -71,7 +71,7 @@ ENDS = [minnet.Flatten, minnet.GlobalAveragePooling2D, minnet.GlobalMaxPooling2D
 
 @st.composite
 def models(draw: Any, custom: bool = True) -> minnet.Sequential:
-    """Built models of images or of plain rows, some compiled; ``custom``: some layers are our own."""
+    """Built models of images or of plain rows, some compiled. ``custom``: some layers are new."""
     images = draw(st.booleans())
     layers: list[Layer] = []
     if images:
