@@ -52,10 +52,13 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "divergence", "optimizers", "progress", "saving"],
-    ["data", "callbacks.base", "training"],
-    ["callbacks.history", "callbacks.monitor", "callbacks.progress_bar", "sources"],
-    ["callbacks.stopping"],
+    ["data.batches", "divergence", "optimizers", "plots", "progress", "saving"],
+    ["data", "callbacks.base", "callbacks.curves", "training"],
+    [
+        *("callbacks.excel", "callbacks.history", "callbacks.loggers", "callbacks.monitor"),
+        *("callbacks.progress_bar", "sources"),
+    ],
+    ["callbacks.checkpoint", "callbacks.rates", "callbacks.stopping"],
     ["callbacks"],
     ["fitting"],
     ["model"],
@@ -70,7 +73,7 @@ LAYERS = [
     ["spreadsheet.layout", "spreadsheet.lint", "spreadsheet.passes", "spreadsheet.recalculate"],
     ["spreadsheet.page", "spreadsheet.readback", "spreadsheet.verify"],
     ["spreadsheet.book"],
-    ["spreadsheet.check_sheet", "spreadsheet.overview"],
+    ["spreadsheet.check_sheet", "spreadsheet.curves", "spreadsheet.overview"],
     ["spreadsheet.export"],
     ["spreadsheet"],
     [""],
@@ -81,8 +84,11 @@ LAYERS = [
     ["__main__"],
     ["testing"],
 ]
-#: A verb of the model that needs everything built on it; imported when it is called.
-AGAINST_THE_FLOW = {("model", "spreadsheet.export")}
+#: A verb of the model, and a callback, that need all built on them; imported when called.
+AGAINST_THE_FLOW = {
+    ("model", "spreadsheet.export"),
+    ("callbacks.excel", "spreadsheet.curves"),
+}
 PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 LONGEST = 360  # lines of a module: about 350, for room to edit
