@@ -58,10 +58,13 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "divergence", "optimizers", "progress", "saving"],
-    ["data", "callbacks.base", "training"],
-    ["callbacks.history", "callbacks.monitor", "callbacks.progress_bar", "sources"],
-    ["callbacks.stopping"],
+    ["data.batches", "divergence", "optimizers", "plots", "progress", "saving"],
+    ["data", "callbacks.base", "callbacks.curves", "training"],
+    [
+        *("callbacks.excel", "callbacks.history", "callbacks.loggers", "callbacks.monitor"),
+        *("callbacks.progress_bar", "sources"),
+    ],
+    ["callbacks.checkpoint", "callbacks.rates", "callbacks.stopping"],
     ["callbacks"],
     ["fitting", "lr_finder"],
     ["model"],
@@ -76,7 +79,7 @@ LAYERS = [
     ["spreadsheet.layout", "spreadsheet.lint", "spreadsheet.passes", "spreadsheet.recalculate"],
     ["spreadsheet.page", "spreadsheet.readback", "spreadsheet.verify"],
     ["spreadsheet.book"],
-    ["spreadsheet.check_sheet", "spreadsheet.overview"],
+    ["spreadsheet.check_sheet", "spreadsheet.curves", "spreadsheet.overview"],
     ["spreadsheet.export"],
     ["spreadsheet"],
     [""],
@@ -87,8 +90,11 @@ LAYERS = [
     ["__main__"],
     ["testing"],
 ]
-#: A verb of the model that needs everything built on it; imported when it is called.
-AGAINST_THE_FLOW = {("model", "spreadsheet.export")}
+#: A verb of the model, and a callback, that need all built on them; imported when called.
+AGAINST_THE_FLOW = {
+    ("model", "spreadsheet.export"),
+    ("callbacks.excel", "spreadsheet.curves"),
+}
 PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 LONGEST = 360  # lines of a module: about 350, for room to edit
