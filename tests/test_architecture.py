@@ -19,7 +19,7 @@ ROOT = Path(minnet.__file__).parent
 LAYERS = [
     ["errors"],
     ["configs", "files", "tensor"],
-    ["checks"],
+    ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],
     ["kernels.vector"],
@@ -45,26 +45,30 @@ LAYERS = [
     ["regularizers"],
     ["layers.activations", "layers.symbol"],
     ["layers.base"],
-    ["layers.chain", "layers.dense", "layers.dropout", "layers.embedding", "layers.graph"],
-    ["layers.image", "layers.merge", "layers.normalization", "layers.reshape"],
+    ["layers.chain", "layers.dense", "layers.dropout", "layers.embedding", "layers.image"],
+    ["layers.input", "layers.merge", "layers.naming", "layers.normalization", "layers.reshape"],
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
+    ["graph", "inputs"],
+    ["objectives"],
     ["weights.report", "weights.stored"],
     ["weights.keras_h5", "weights.match", "weights.npz", "weights.safetensors"],
     ["weights"],
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "divergence", "optimizers", "progress", "saving"],
-    ["data", "callbacks.base", "training"],
-    ["callbacks.backup", "callbacks.history", "callbacks.monitor", "callbacks.progress_bar"],
-    ["sources"],
-    ["callbacks.stopping"],
+    ["data.batches", "divergence", "optimizers", "plots", "progress", "saving"],
+    ["data", "callbacks.base", "callbacks.curves", "training"],
+    [
+        *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
+        *("callbacks.monitor", "callbacks.progress_bar", "sources"),
+    ],
+    ["callbacks.checkpoint", "callbacks.rates", "callbacks.stopping"],
     ["callbacks"],
     ["fitting", "lr_finder"],
     ["model"],
-    ["sequential"],
+    ["functional", "sequential"],
     ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
@@ -75,7 +79,7 @@ LAYERS = [
     ["spreadsheet.layout", "spreadsheet.lint", "spreadsheet.passes", "spreadsheet.recalculate"],
     ["spreadsheet.page", "spreadsheet.readback", "spreadsheet.verify"],
     ["spreadsheet.book"],
-    ["spreadsheet.check_sheet", "spreadsheet.overview"],
+    ["spreadsheet.check_sheet", "spreadsheet.curves", "spreadsheet.overview"],
     ["spreadsheet.export"],
     ["spreadsheet"],
     [""],
@@ -86,8 +90,11 @@ LAYERS = [
     ["__main__"],
     ["testing"],
 ]
-#: A verb of the model that needs everything built on it; imported when it is called.
-AGAINST_THE_FLOW = {("model", "spreadsheet.export")}
+#: A verb of the model, and a callback, that need all built on them; imported when called.
+AGAINST_THE_FLOW = {
+    ("model", "spreadsheet.export"),
+    ("callbacks.excel", "spreadsheet.curves"),
+}
 PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 LONGEST = 360  # lines of a module: about 350, for room to edit

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from minnet.callbacks.base import Callback, Logs
+from minnet.callbacks.curves import draw
+from minnet.errors import ArgumentError, mismatch
+from minnet.files import PathLike
 
 
 class History(Callback):
@@ -32,6 +35,20 @@ class History(Callback):
     def load_state(self, state: dict[str, Any]) -> None:
         self.history = {name: list(values) for name, values in state["history"].items()}
         self.epoch = list(state["epoch"])
+
+    def plot(self, path: PathLike) -> None:
+        """Draw the curves into a file, PNG, SVG or PDF by the name's ending: a chart for each
+        number that was measured, validation beside training, the best epoch marked.
+
+        Needs matplotlib: ``pip install "minnet[plots]"``.
+
+        Raises :class:`~minnet.errors.MissingDependencyError` without it,
+        :class:`~minnet.errors.ArgumentError` where there is no epoch yet, and
+        :class:`~minnet.errors.FileError` where there is no place for the file.
+        """
+        if not self.epoch:
+            raise ArgumentError(mismatch("History.plot", "at least one finished epoch", "none"))
+        draw(self.epoch, self.history, path)
 
     def __repr__(self) -> str:
         return f"History({len(self.epoch)} epochs of {', '.join(self.history) or 'nothing'})"

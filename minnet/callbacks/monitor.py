@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 from minnet.callbacks.base import Logs
+from minnet.callbacks.curves import larger_is_better
 from minnet.errors import ArgumentError, mismatch
-
-#: Parts of names of numbers that are the better the larger they are.
-_LARGER = ("acc", "auc", "precision", "recall", "f1")
 
 
 class Monitor:
@@ -27,7 +25,7 @@ class Monitor:
             raise ArgumentError(mismatch(f"{owner} mode", "'auto', 'min' or 'max'", repr(mode)))
         if not (isinstance(min_delta, (int, float)) and min_delta >= 0):
             raise ArgumentError(mismatch(f"{owner} min_delta", "at least 0", repr(min_delta)))
-        larger = mode == "max" or (mode == "auto" and any(part in name for part in _LARGER))
+        larger = mode == "max" or (mode == "auto" and larger_is_better(name))
         self.sign = -1 if larger else 1
         self.min_delta = min_delta
         self.worst = math.inf * self.sign

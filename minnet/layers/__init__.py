@@ -7,8 +7,8 @@ from minnet.layers.conv import Conv2D
 from minnet.layers.dense import Activation, Dense
 from minnet.layers.dropout import Dropout
 from minnet.layers.embedding import Embedding
-from minnet.layers.graph import Input, InputLayer
 from minnet.layers.image import Flatten, ZeroPadding2D
+from minnet.layers.input import Input, InputLayer
 from minnet.layers.merge import Add, Concatenate, Dot
 from minnet.layers.normalization import BatchNormalization, LayerNormalization
 from minnet.layers.pool import (

@@ -11,7 +11,7 @@ class Symbol:
     """What a layer will give. Calling a layer with it gives the next one.
 
     ``shape``: of one row. ``layer`` and ``inputs``: what it comes from; an input of a model comes
-    from an :class:`~minnet.layers.graph.InputLayer` and has none.
+    from an :class:`~minnet.layers.input.InputLayer` and has none.
     """
 
     __slots__ = ("dtype", "inputs", "layer", "shape")

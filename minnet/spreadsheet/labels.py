@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from minnet.ops.base import COMPARISON, Placement, Pointwise
-from minnet.spreadsheet.blocks import FILTERS, TRANSPOSED
+from minnet.spreadsheet.blocks import FILTERS, NORMAL, TRANSPOSED
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
@@ -19,6 +19,7 @@ _EXPLAINED = {
     "input": "an input: change a number",
     "target": "what it should be",
     "state": "from the steps before",
+    "mask": "1 keeps, 0 drops: change it",
     "constant": "constants",
     "seed": "the chain rule starts with 1",
 }
@@ -107,6 +108,8 @@ class Labels:
         block = self._plan.blocks[node]
         if node.op is None:
             if node.kind == "parameter":
+                if block.lies == NORMAL and node.value.ndim == 2:
+                    return "row i stands for index i"
                 return _LEARNED.get(block.lies, "learned")
             return _EXPLAINED.get(node.kind, "")
         if node in self._plan.helpers.values():

@@ -1,4 +1,4 @@
-"""Nets that are not a chain: what hangs together how, and in which order it is calculated."""
+"""Where data come into a net that is not a chain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minnet.errors import ArgumentError, mismatch
-from minnet.layers.base import Layer, Shape, as_shape
+from minnet.layers.base import Layer, Shape, as_shape, short
 from minnet.layers.symbol import Symbol
 from minnet.tensor import DEFAULT_DTYPE, Tensor
 
@@ -41,6 +41,13 @@ class InputLayer(Layer):
     def call(self, x: Tensor) -> Any:
         return x
 
+    def symbol(self) -> Symbol:
+        """What other layers are called with."""
+        return Symbol(self, (), self.input_shape, self.dtype)
+
+    def describe(self) -> str:
+        return f"Input {short(self.input_shape)}"
+
 
 def Input(
     shape: Sequence[int], dtype: npt.DTypeLike = DEFAULT_DTYPE, name: str | None = None
@@ -51,5 +58,4 @@ def Input(
 
     Raises :class:`~minnet.errors.ArgumentError` for another dtype, or what is not a shape.
     """
-    layer = InputLayer(tuple(shape), dtype, name)
-    return Symbol(layer, (), layer.input_shape or (), layer.dtype)
+    return InputLayer(tuple(shape), dtype, name).symbol()
