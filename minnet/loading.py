@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from minnet import configs, optimizers, random
+from minnet import configs, metrics, optimizers, random
 from minnet.configs import Config
 from minnet.errors import FileError, mismatch
 from minnet.files import PathLike, require_file
@@ -19,6 +19,8 @@ from minnet.weights.safetensors import opened_with, places
 from minnet.weights.stored import StoredArray
 
 MODELS: dict[str, Any] = {"Functional": Functional, "Sequential": Sequential}
+#: Functions of minnet's that may be given where a name would do.
+BUILT_IN = {function.__name__: function for function in metrics.METRICS.values()}
 Custom = Mapping[str, Any]
 
 
@@ -135,6 +137,8 @@ class _Reader:
         return settings
 
     def _custom(self, name: Any) -> Any:
+        if name in BUILT_IN:
+            return BUILT_IN[name]
         if name not in self._objects:
             advice = f"load_model(path, custom_objects={{{name!r}: {name}}}) makes it known."
             expected = "functions of minnet's or of custom_objects"
@@ -147,7 +151,7 @@ class _Reader:
         if isinstance(optimizer, dict):
             kinds = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
             optimizer = configs.build("optimizer", optimizer, kinds)
-        model.compile(optimizer, known["loss"], known["metrics"])
+        model.compile(optimizer, **{k: v for k, v in known.items() if k != "optimizer"})
         optimizer.load_state_arrays(
             {name.removeprefix(OPTIMIZER): array.read() for name, array in self._state.items()}
         )

@@ -20,6 +20,7 @@ from minnet.configs import Config
 from minnet.errors import ArgumentError, FileError, MinnetError, ShapeError, mismatch
 from minnet.files import PathLike, replacing
 from minnet.layers import Layer
+from minnet.objectives import Objectives
 from minnet.tensor import Array
 from minnet.weights import LoadReport, safetensors
 from minnet.weights.stored import arrays_of
@@ -180,18 +181,11 @@ def require_settings(layer: Layer) -> None:
 
 
 def _compile_settings(model: Any) -> Config:
-    loss = model.loss
-    if type(loss) is losses.FunctionLoss:
-        loss_config: Any = configs.of_function(loss.function)
-    elif loss is not None and losses.LOSSES.get(loss.name) is type(loss):
-        loss_config = loss.name
-    else:
-        loss_config = configs.of_object(loss)
-    return {
-        "optimizer": configs.of_object(model.optimizer),
-        "loss": loss_config,
-        "metrics": [
-            name if name.lower() in metrics.METRICS else configs.of_function(metric)
-            for name, metric in model.metrics.items()
-        ],
-    }
+    loss, optimizer = model.loss, configs.of_object(model.optimizer)
+    if isinstance(loss, Objectives):
+        return {"optimizer": optimizer, **loss.config()}
+    binary = isinstance(loss, losses.BinaryCrossentropy)
+    measured = [
+        metrics.to_config(metric, name, binary=binary) for name, metric in model.metrics.items()
+    ]
+    return {"optimizer": optimizer, "loss": losses.to_config(loss), "metrics": measured}
