@@ -15,6 +15,7 @@ import numpy as np
 
 from minnet.autodiff import backpropagate
 from minnet.recording import STATE, training_mode
+from minnet.several import as_tensors
 from minnet.tensor import Array, Tensor, wrap
 
 
@@ -100,7 +101,9 @@ def place_of(model: Any, x: Array, y: Array, weights: Array | None) -> str:
     try:
         wanted = model.trainable_parameters()
         with training_mode():
-            loss, _ = model.loss_of(wrap(x), wrap(y), None if weights is None else wrap(weights))
+            loss, _ = model.loss_of(
+                as_tensors(x), as_tensors(y), None if weights is None else wrap(weights)
+            )
         if not _is_finite(loss):
             return watch.origin(loss)
         for gradient in backpropagate(loss, wanted) if wanted else ():

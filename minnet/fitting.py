@@ -16,8 +16,9 @@ from minnet.checks import whole
 from minnet.data import Batches
 from minnet.errors import ArgumentError, mismatch
 from minnet.recording import no_grad
+from minnet.several import as_tensors, parts_of
 from minnet.sources import ClassWeight, Rows, Stream, source_of
-from minnet.tensor import Array, Tensor, wrap
+from minnet.tensor import Tensor
 from minnet.training import Means
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def evaluate(model: Model, source: Rows | Stream) -> dict[str, float]:
     return means.values()
 
 
-def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Array:
+def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Any:
     """See :meth:`minnet.model.Model.predict`."""
     size, steps = whole("batch_size", batch_size, 1), _steps("steps", steps)
     batches = _input_batches(x, size, steps)
@@ -265,10 +266,13 @@ def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Array:
         for batch in batches:
             inputs = model.prepare_inputs(batch)
             # In parts, whatever the size of the batches given: memory depends on batch_size alone.
-            out += [model(wrap(inputs[i : i + size])).data for i in range(0, len(inputs), size)]
+            for i in range(0, len(inputs), size):
+                outputs = model.forward(as_tensors(inputs[i : i + size]))
+                out.append([part.data for part in parts_of(outputs)])
     if not out:
         raise ArgumentError(mismatch("predict", "at least one batch", "none"))
-    return np.concatenate(out)
+    arrays = [np.concatenate(parts) for parts in zip(*out)]
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _input_batches(x: Any, size: int, steps: int | None) -> Iterable[Any]:

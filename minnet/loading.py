@@ -9,6 +9,7 @@ from minnet import configs, optimizers, random
 from minnet.configs import Config
 from minnet.errors import FileError, mismatch
 from minnet.files import PathLike, require_file
+from minnet.functional import Functional
 from minnet.layers import Layer, Shape
 from minnet.model import Model
 from minnet.saving import LAYERS, OPTIMIZER
@@ -17,7 +18,7 @@ from minnet.tensor import Array
 from minnet.weights.safetensors import opened_with
 from minnet.weights.stored import StoredArray
 
-MODELS: dict[str, Any] = {"Sequential": Sequential}
+MODELS: dict[str, Any] = {"Functional": Functional, "Sequential": Sequential}
 Custom = Mapping[str, Any]
 
 

@@ -15,6 +15,7 @@ from minnet.callbacks import Callback, History
 from minnet.checks import whole
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.files import PathLike
+from minnet.graph import Call
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
 from minnet.metrics import Metric
@@ -23,7 +24,7 @@ from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
 from minnet.sources import ClassWeight, prepare, source_of
 from minnet.tensor import Array, Tensor, wrap
-from minnet.training import Data, numbers
+from minnet.training import numbers
 from minnet.weights import LoadReport
 
 
@@ -66,11 +67,16 @@ class Model:
         """The name of the activation that the output ends in, where it ends in one."""
         raise NotImplementedError(f"{type(self).__name__}.ending")
 
-    def forward(self, x: Tensor, as_scores: bool = False) -> Tensor:
+    @property
+    def calls(self) -> list[Call]:
+        """Which layers are called, and with what, in the order in which they are calculated."""
+        raise NotImplementedError(f"{type(self).__name__}.calls")
+
+    def forward(self, x: Any, as_scores: bool = False) -> Any:
         """The output for a batch; ``as_scores``: before the activation that it ends in."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
-    def prepare_inputs(self, x: npt.ArrayLike) -> Array:
+    def prepare_inputs(self, x: Any) -> Any:
         """Inputs, checked and cast to what :meth:`forward` computes with; builds the model."""
         raise NotImplementedError(f"{type(self).__name__}.prepare_inputs")
 
@@ -154,8 +160,10 @@ class Model:
     def astype(self, dtype: npt.DTypeLike) -> Model:
         """A copy of the model, sharing nothing with it, whose parameters have this dtype."""
         model = copy.deepcopy(self)
+        model._rng = model._rng or copy.deepcopy(random.generator())
         model.dtype = _float_dtype(type(self).__name__, dtype)
         for layer in model.layers:
+            layer._rng = model._rng
             layer.dtype = model.dtype
             for name, p in layer.parameters.items():
                 layer.parameters[name] = new = Tensor(
@@ -176,19 +184,26 @@ class Model:
 
     # -- calculating -----------------------------------------------------------------------------
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """The output for a batch (n, *input_shape), recorded where parameters are trainable."""
         return self.forward(x)
 
-    def loss_of(
-        self, x: Tensor, y: Tensor, weights: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def loss_of(self, x: Any, y: Any, weights: Tensor | None = None) -> tuple[Tensor, Any]:
         """The loss of a batch and, where it was computed, the prediction; ``weights``: (rows,).
 
         The one place where a model meets its loss. ``x`` and ``y`` hold what :meth:`prepare` gives.
         A last softmax or sigmoid that the loss can do without is left out: the loss is then
         computed from the logits, and the probabilities for metrics alone, outside the graph.
         """
+        value, prediction = self.data_loss(x, y, weights)
+        penalties = [p for layer in self.layers if layer.regularizers for p in layer.penalties()]
+        if penalties:
+            with scope("loss", self._compiled_loss("loss_of").description):
+                value = sum(penalties, start=value.named("data loss"))
+        return value, prediction
+
+    def data_loss(self, x: Any, y: Any, weights: Tensor | None) -> tuple[Tensor, Any]:
+        """:meth:`loss_of` without the penalties of regularizers."""
         loss = self._compiled_loss("loss_of")
         weighed = () if weights is None else (weights,)
         activation = loss.fuses_with
@@ -222,7 +237,7 @@ class Model:
         binary = isinstance(self.loss, losses.BinaryCrossentropy)
         self.metrics = dict(get_metric(m, binary=binary) for m in metrics or ())
 
-    def prepare(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Data:
+    def prepare(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Inputs and targets, checked and cast to what :meth:`loss_of` computes with.
 
         Inputs become (rows, *input_shape) of the model's dtype; targets as the loss wants them
@@ -334,8 +349,8 @@ class Model:
             print(f"{done}/{done}{format_values(values)}")
         return list(values.values()) if self.metrics else values["loss"]
 
-    def predict(self, x: Any, batch_size: int = 32, steps: int | None = None) -> Array:
-        """The outputs (rows, *output_shape), in inference mode; nothing is recorded.
+    def predict(self, x: Any, batch_size: int = 32, steps: int | None = None) -> Any:
+        """The outputs (rows, *output_shape), in inference mode; a list where there are several.
 
         ``x``: an array, or an iterable of batches: arrays, or tuples that begin with one, of which
         ``steps`` are used.
@@ -344,13 +359,13 @@ class Model:
         """
         return fitting.predict(self, x, batch_size, steps)
 
-    def predict_proba(self, x: Any, batch_size: int = 32) -> Array:
+    def predict_proba(self, x: Any, batch_size: int = 32) -> Any:
         """The same as :meth:`predict`, under the name that Keras has for probabilities."""
         return self.predict(x, batch_size)
 
     def predict_classes(self, x: Any, batch_size: int = 32) -> Array:
         """The most probable class per row, int64 (rows,); with one output, 1 where it is > 0.5."""
-        prediction = self.predict(x, batch_size)
+        prediction: Array = self.predict(x, batch_size)
         if prediction.shape[-1] == 1:
             return (prediction[..., 0] > 0.5).astype(np.int64)
         return np.asarray(prediction.argmax(-1))

@@ -12,6 +12,7 @@ from minnet.autodiff import backpropagate
 from minnet.divergence import place_of
 from minnet.errors import ArgumentError, DtypeError, NumberError, ShapeError, mismatch
 from minnet.recording import apply_deferred, no_grad, training_mode
+from minnet.several import as_tensors
 from minnet.tensor import Array, Tensor, wrap
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def measure(model: Model, x: Array, y: Array, weights: Array | None = None) -> l
     """The loss and the metrics of a prepared batch, without training on it."""
     with no_grad():
         loss, prediction = model.loss_of(
-            wrap(x), wrap(y), None if weights is None else wrap(weights)
+            as_tensors(x), as_tensors(y), None if weights is None else wrap(weights)
         )
     return _values(model, loss.item(), prediction, y)
 
@@ -68,7 +69,7 @@ def train_step(
     parameters = model.trainable_parameters()
     with training_mode() as deferred:
         loss, prediction = model.loss_of(
-            wrap(x), wrap(y), None if weights is None else wrap(weights)
+            as_tensors(x), as_tensors(y), None if weights is None else wrap(weights)
         )
     value = float(loss._data)
     if not math.isfinite(value):
@@ -96,7 +97,7 @@ def _squared_length(array: Array) -> float:
 def _values(model: Model, loss: float, prediction: Any, y: Array) -> list[float]:
     values = [loss]
     for metric in model.metrics.values():
-        values.append(float(metric(prediction._data, y)))
+        values.append(float(metric(prediction.data, y)))
     return values
 
 

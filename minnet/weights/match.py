@@ -92,7 +92,7 @@ def _incomplete(report: LoadReport) -> FileError:
         mismatch(
             report.path,
             "the arrays of this model and no others",
-            "; ".join(parts),
+            f"arrays {'; '.join(parts)}",
             "Nothing was loaded; load_weights(path, strict=False) loads what fits.",
         )
     )
