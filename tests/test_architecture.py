@@ -58,7 +58,16 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "divergence", "optimizers", "plots", "progress", "saving"],
+    [
+        "data.batches",
+        "data.preparation",
+        "data.readers",
+        "divergence",
+        "optimizers",
+        "plots",
+        "progress",
+        "saving",
+    ],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.excel", "callbacks.history", "callbacks.loggers", "callbacks.monitor"),
