@@ -2,8 +2,8 @@
 
 python examples/mnist.py DIRECTORY [curves.png]
 
-DIRECTORY has MNIST's four IDX files, or mnist.npz: 60,000 images of 28 x 28 pixels to learn from and
-10,000 to be tested with; test accuracy is above 0.99 after some minutes. Without a directory,
+DIRECTORY has MNIST's four IDX files, or mnist.npz: 60,000 images of 28 x 28 pixels to learn from
+and 10,000 to be tested with; test accuracy is above 0.99 after some minutes. Without a directory,
 scikit-learn's 1,797 digits of 8 x 8 pixels stand in.
 """
 
@@ -51,7 +51,9 @@ history = model.fit(
     callbacks=[LearningRateScheduler(rate)],
 )
 loss, accuracy = model.evaluate(test_x, test_y, batch_size=256)
-print(f"\ntest accuracy: {accuracy:.4f}, {round(len(test_x) * (1 - accuracy))} of {len(test_x)} wrong")
+print(
+    f"\ntest accuracy: {accuracy:.4f}, {round(len(test_x) * (1 - accuracy))} of {len(test_x)} wrong"
+)
 
 if len(sys.argv) > 2:
     history.plot(sys.argv[2])
