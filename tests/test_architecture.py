@@ -17,7 +17,7 @@ ROOT = Path(minnet.__file__).parent
 #: From the bottom to the top: a module imports from lines above its own only. Names leave out
 #: ``minnet.``; a package's own name is its ``__init__``, and "" is minnet's.
 LAYERS = [
-    ["errors"],
+    ["errors", "interrupts"],
     ["configs", "files", "tensor"],
     ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
