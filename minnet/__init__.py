@@ -34,6 +34,7 @@ from minnet.layers import (
     ZeroPadding2D,
 )
 from minnet.loading import load_model
+from minnet.lr_finder import RateSearch
 from minnet.metrics import accuracy
 from minnet.optimizers import (
     SGD,
@@ -88,6 +89,7 @@ __all__ = [
     "Model",
     "Optimizer",
     "RMSprop",
+    "RateSearch",
     "Reshape",
     "Sequential",
     "Tensor",

@@ -282,7 +282,7 @@ def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Any:
 
 
 def _input_batches(x: Any, size: int, steps: int | None) -> Iterable[Any]:
-    arrays = isinstance(x, (np.ndarray, Tensor, list, tuple)) or not hasattr(x, "__iter__")
+    arrays = isinstance(x, (np.ndarray, Tensor, dict, list, tuple)) or not hasattr(x, "__iter__")
     if arrays or hasattr(x, "__array__"):
         return [x if steps is None else x[: size * steps]]
     if isinstance(x, Batches) and x.shuffle:

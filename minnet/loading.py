@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from minnet import configs, optimizers, random
+from minnet import configs, metrics, optimizers, random
 from minnet.configs import Config
 from minnet.errors import FileError, mismatch
 from minnet.files import PathLike, require_file
@@ -15,10 +15,12 @@ from minnet.model import Model
 from minnet.saving import LAYERS, OPTIMIZER
 from minnet.sequential import Sequential
 from minnet.tensor import Array
-from minnet.weights.safetensors import opened_with
+from minnet.weights.safetensors import opened_with, places
 from minnet.weights.stored import StoredArray
 
 MODELS: dict[str, Any] = {"Functional": Functional, "Sequential": Sequential}
+#: Functions of minnet's that may be given where a name would do.
+BUILT_IN = {function.__name__: function for function in metrics.METRICS.values()}
 Custom = Mapping[str, Any]
 
 
@@ -46,7 +48,8 @@ def load_model(
             advice = "model.load_weights reads weights into a model that is there."
             received = "a safetensors file without an architecture"
             raise FileError(mismatch(str(file), "a saved model", received, advice))
-        reader = _Reader(str(file), arrays, custom_layers or {}, custom_objects or {})
+        weights = [f"{layer}/{name}" for layer, name in places(file, metadata, arrays)]
+        reader = _Reader(str(file), arrays, weights, custom_layers or {}, custom_objects or {})
         try:
             return reader.model(metadata, compile)
         except FileError:
@@ -64,12 +67,14 @@ class _Reader:
         self,
         file: str,
         arrays: Mapping[str, StoredArray],
+        weights: Iterable[str],
         custom_layers: Mapping[str, type[Layer]],
         custom_objects: Custom,
     ):
         self._file = file
-        self._weights = {k: a for k, a in arrays.items() if not k.startswith(OPTIMIZER)}
-        self._state = {k: a for k, a in arrays.items() if k.startswith(OPTIMIZER)}
+        self._weights = {name: arrays[name] for name in weights}
+        others = {name: array for name, array in arrays.items() if name not in self._weights}
+        self._state = {name: a for name, a in others.items() if name.startswith(OPTIMIZER)}
         self._layers = {**LAYERS, **custom_layers}
         self._objects = custom_objects
 
@@ -98,8 +103,6 @@ class _Reader:
             where = f"{self._file}: layer {settings.get('name')!r}"
             expected = "a class of minnet's or one of custom_layers"
             advice = f"load_model(path, custom_layers={{{name!r}: {name}}}) makes it known."
-            if name == "Lambda":
-                advice = "A function cannot be saved: write it as a Layer of its own."
             raise FileError(mismatch(where, expected, repr(name), advice))
         resolved = {"class_name": name, "config": self._known(settings)}
         layer: Layer = configs.build("layer", resolved, self._layers)
@@ -134,6 +137,8 @@ class _Reader:
         return settings
 
     def _custom(self, name: Any) -> Any:
+        if name in BUILT_IN:
+            return BUILT_IN[name]
         if name not in self._objects:
             advice = f"load_model(path, custom_objects={{{name!r}: {name}}}) makes it known."
             expected = "functions of minnet's or of custom_objects"
@@ -146,7 +151,7 @@ class _Reader:
         if isinstance(optimizer, dict):
             kinds = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
             optimizer = configs.build("optimizer", optimizer, kinds)
-        model.compile(optimizer, known["loss"], known["metrics"])
+        model.compile(optimizer, **{k: v for k, v in known.items() if k != "optimizer"})
         optimizer.load_state_arrays(
             {name.removeprefix(OPTIMIZER): array.read() for name, array in self._state.items()}
         )

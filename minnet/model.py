@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet import fitting, losses, optimizers, random, saving, training, weights
+from minnet import fitting, losses, optimizers, random, training
 from minnet.callbacks import Callback, History
 from minnet.checks import whole
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
-from minnet.files import PathLike
 from minnet.graph import Call
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
+from minnet.lr_finder import RateSearch, find_lr
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
 from minnet.progress import format_summary, format_values
+from minnet.saving import Savable
 from minnet.sources import ClassWeight, prepare, source_of
 from minnet.tensor import Array, Tensor, wrap
 from minnet.training import numbers
-from minnet.weights import LoadReport
 
 
-class Model:
+class Model(Savable):
     """The verbs of every model; how its layers hang together is up to its kind.
 
     ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a generator of the
@@ -89,73 +89,6 @@ class Model:
     def trainable_parameters(self) -> list[Tensor]:
         """The parameters that the next step changes."""
         return [p for layer in self.layers for p in layer.parameters.values() if p.requires_grad]
-
-    def get_weights(self) -> list[Array]:
-        """Copies of all parameters, layer by layer."""
-        return [p.numpy() for p in self.parameters()]
-
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Give all parameters new values, in the order of :meth:`get_weights`; all or none.
-
-        Raises :class:`~minnet.errors.ShapeError`, naming the layer, for another number of arrays
-        or other shapes.
-        """
-        owners = [(layer, p) for layer in self.layers for p in layer.parameters.values()]
-        if len(weights) != len(owners):
-            expected = f"{len(owners)} arrays ({', '.join(str(p.name) for _, p in owners)})"
-            raise ShapeError(mismatch(f"{self.name}.set_weights", expected, f"{len(weights)}"))
-        arrays = [np.array(w, self.dtype) for w in weights]
-        for array, (layer, p) in zip(arrays, owners, strict=True):
-            if array.shape != p.shape:
-                where, expected = f"layer {layer.name!r}", f"{p.name} of shape {p.shape}"
-                raise ShapeError(mismatch(where, expected, f"{array.shape}"))
-        for array, (_, p) in zip(arrays, owners, strict=True):
-            p.data = array
-
-    def save(self, path: PathLike) -> None:
-        """Write the whole model to one safetensors file, for :func:`minnet.load_model`.
-
-        It has the architecture, the weights, and, if compiled, the optimizer with what it
-        remembers, the loss and the metrics: training goes on from there. The former file stays
-        until the new one is whole; equal models give the same bytes.
-
-        Raises :class:`~minnet.errors.FileError`, naming the file, where it cannot be written, and
-        :class:`~minnet.errors.ArgumentError` for a layer or function that no file can describe.
-        """
-        saving.save(self, path)
-
-    def save_weights(self, path: PathLike) -> None:
-        """Write all parameters to a file, whose ending says how.
-
-        ``.safetensors``; ``.npz``, NumPy's; ``.h5`` or ``.hdf5`` and ``.weights.h5``, the older
-        layout and that of Keras 3, both of which Keras loads. The former file stays until the new
-        one is whole; equal weights give the same bytes.
-
-        Raises :class:`~minnet.errors.FileError`, naming the file, for another ending or where it
-        cannot be written, :class:`~minnet.errors.MissingDependencyError` without the format's
-        package.
-        """
-        weights.save(self.layers, path)
-
-    def load_weights(
-        self,
-        path: PathLike,
-        strict: bool = True,
-        by_name: bool | None = None,
-        print_fn: Callable[[str], Any] = print,
-    ) -> LoadReport:
-        """Read parameters from a file that :meth:`save_weights`, :meth:`save` or Keras wrote.
-
-        ``strict``: load all or nothing; without it, what fits is loaded and ``print_fn`` is told
-        what does not. ``by_name``: layers are found by their names, or (False) in order. Left open,
-        it is by name, but in Keras's files, whose automatic names are not ours, in order (.h5) or
-        by kind and number (.weights.h5).
-
-        Gives a report; raises :class:`~minnet.errors.FileError`, with that as its ``report``, if
-        ``strict`` and anything is missing, left over or of another shape, or if the file is none of
-        these; :class:`~minnet.errors.ArgumentError` before the model is built.
-        """
-        return weights.load(self.layers, path, strict, by_name, print_fn)
 
     def astype(self, dtype: npt.DTypeLike) -> Model:
         """A copy of the model, sharing nothing with it, whose parameters have this dtype."""
@@ -313,6 +246,26 @@ class Model:
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
         )
+
+    def find_lr(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        start: float = 1e-7,
+        end: float = 10.0,
+        steps: int = 100,
+        batch_size: int = 32,
+    ) -> RateSearch:
+        """Look for a learning rate to begin with; the model is afterwards what it was before.
+
+        Trains for ``steps`` batches at most while the rate grows from ``start`` to ``end`` by the
+        same factor each time, until the loss is lost. The result has a ``suggestion``, a tenth of
+        the rate at which the loss was lowest, and ``plot(path)``.
+
+        Raises what :meth:`fit` raises, and :class:`~minnet.errors.NumberError` where the loss
+        diverges within the first steps.
+        """
+        return find_lr(self, x, y, start, end, steps, batch_size)
 
     def train_on_batch(
         self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None

@@ -8,11 +8,12 @@ from typing import Any
 import numpy.typing as npt
 
 from minnet import losses
+from minnet.configs import Config
 from minnet.errors import ArgumentError, mismatch
 from minnet.inputs import as_columns
 from minnet.layers import ACTIVATIONS, scope
 from minnet.losses import Loss
-from minnet.metrics import Metric
+from minnet.metrics import Metric, to_config
 from minnet.metrics import get as get_metric
 from minnet.several import Several
 from minnet.tensor import Array, Tensor, wrap
@@ -39,6 +40,15 @@ class Objectives(Loss):
             factors = [float(w) for w in as_columns(weights, outputs, f"{where} loss_weights")]
         self.factors = factors
         self._metrics = _metrics_by_output(metrics, outputs, where)
+
+    def config(self) -> Config:
+        """What ``compile`` was given, as JSON holds it."""
+        chosen = {
+            output: [to_config(metric) for metric in found]
+            for output, found in self._metrics.items()
+        }
+        loss = [losses.to_config(one) for one in self.losses]
+        return {"loss": loss, "loss_weights": self.factors, "metrics": chosen}
 
     def metrics(self) -> dict[str, Metric]:
         """The loss of each output, then what was asked to be measured, '<output>_<metric>'."""

@@ -18,7 +18,7 @@ from minnet.checks import fraction, number, positive, whole
 from minnet.errors import ArgumentError, mismatch
 from minnet.ops.periodic import cos, floor
 from minnet.ops.pointwise import less_equal, minimum, where
-from minnet.tensor import Array
+from minnet.tensor import Array, called
 
 Slots = Mapping[str, Any]  # what an optimizer keeps for one parameter
 
@@ -144,12 +144,13 @@ class OneCycle(Schedule):
         first = 1 / self.start_divisor
         rise = _wave(first, 1.0, step / top)
         fall = _wave(1.0, first / self.end_divisor, minimum((step - top) / (end - top), 1))
-        return where(less_equal(step, top), rise, fall)
+        return where(less_equal(step, top), called("rise", rise), called("fall", fall))
 
 
 def _wave(start: float, end: float, part: Any) -> Any:
     """From ``start`` (part 0) to ``end`` (part 1) along half a cosine."""
-    return end + (start - end) / 2 * (1 + cos(math.pi * part))
+    wave = (start - end) / 2 * (1 + cos(math.pi * part))
+    return wave + end if end else wave
 
 
 @dataclass

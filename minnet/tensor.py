@@ -299,6 +299,11 @@ class Tensor:
         return self.table["transpose"](self, None)
 
 
+def called(name: str, x: TensorLike) -> TensorLike:
+    """``x`` itself; a tensor gets this name, by which a workbook shows it."""
+    return x.named(name) if type(x) is Tensor else x
+
+
 def wrap(array: Array) -> Tensor:
     """A constant tensor around an array, without copying it."""
     tensor: Tensor = Tensor.__new__(Tensor)

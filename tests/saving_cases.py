@@ -71,7 +71,7 @@ ENDS = [minnet.Flatten, minnet.GlobalAveragePooling2D, minnet.GlobalMaxPooling2D
 
 @st.composite
 def models(draw: Any, custom: bool = True) -> minnet.Sequential:
-    """Built models of images or of plain rows, some compiled; ``custom``: some layers are our own."""
+    """Built models of images or of plain rows, some compiled. ``custom``: some layers are new."""
     images = draw(st.booleans())
     layers: list[Layer] = []
     if images:
@@ -102,3 +102,25 @@ def assert_same_weights(one: Any, other: Any) -> None:
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()
+
+
+def branched() -> Any:
+    """Two inputs, one of them indices, a layer that is used twice, two outputs."""
+    numbers, words = minnet.Input((4,), name="numbers"), minnet.Input((3,), "int", name="words")
+    shared = minnet.Dense(5, "relu", kernel_regularizer="l2", name="shared")
+    embedded = minnet.Flatten()(minnet.Embedding(7, 2)(words))
+    both = minnet.Concatenate()([shared(numbers), shared(minnet.Dense(4)(embedded))])
+    hidden = minnet.Dropout(0.25)(minnet.BatchNormalization()(both))
+    size, kind = minnet.Dense(1, name="size"), minnet.Dense(3, "softmax", name="kind")
+    return minnet.Model([numbers, words], [size(hidden), kind(hidden)], seed=4)
+
+
+def branched_data(rows: int = 12) -> tuple[Any, Any]:
+    """Inputs and targets for :func:`branched`."""
+    rng = np.random.default_rng(5)
+    x = {
+        "numbers": rng.normal(size=(rows, 4)).astype(np.float32),
+        "words": rng.integers(0, 7, (rows, 3)),
+    }
+    y = {"size": rng.normal(size=(rows, 1)), "kind": rng.integers(0, 3, rows)}
+    return x, y

@@ -38,7 +38,7 @@ class Dropout(Layer):
         generator = self._rng or random.generator()
         # In float32 whatever the dtype, so that float32 and float64 models drop the same numbers.
         kept = generator.random(x.shape, "float32") >= self.rate
-        mask = wrap(kept.astype(x.dtype)).named("mask")
+        mask = wrap(kept.astype(x.dtype)).named(f"{self.name}_mask")
         if STATE.tracer is not None:
             STATE.tracer.announce(mask, "mask")
         return drop(x, mask, self.rate)

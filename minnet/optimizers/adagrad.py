@@ -9,9 +9,9 @@ import numpy as np
 from minnet.checks import fraction, not_negative, positive, whole
 from minnet.configs import Config
 from minnet.ops.pointwise import sqrt
-from minnet.optimizers.base import Optimizer, State
+from minnet.optimizers.base import Optimizer, State, rest
 from minnet.schedules import Schedule
-from minnet.tensor import Array
+from minnet.tensor import Array, called
 
 
 class Adagrad(Optimizer):
@@ -120,9 +120,10 @@ class Adadelta(Optimizer):
 
     def update(self, parameter: Any, gradient: Any, lr: Any, state: State) -> Any:
         rho, epsilon = self.rho, self.epsilon
-        state["squares"] = rho * state["squares"] + (1 - rho) * (gradient * gradient)
-        move = gradient * (sqrt(state["moves"] + epsilon) / sqrt(state["squares"] + epsilon))
-        state["moves"] = rho * state["moves"] + (1 - rho) * (move * move)
+        state["squares"] = rho * state["squares"] + rest(rho) * (gradient * gradient)
+        ratio = sqrt(state["moves"] + epsilon) / sqrt(state["squares"] + epsilon)
+        move = called("move", gradient * ratio)
+        state["moves"] = rho * state["moves"] + rest(rho) * (move * move)
         return parameter - lr * move
 
     def config(self) -> Config:

@@ -10,9 +10,9 @@ from minnet.checks import fraction, not_negative, positive
 from minnet.configs import Config
 from minnet.errors import ArgumentError, mismatch
 from minnet.ops.pointwise import absolute, maximum, minimum, sqrt
-from minnet.optimizers.base import Optimizer, State
+from minnet.optimizers.base import Optimizer, State, rest
 from minnet.schedules import Schedule
-from minnet.tensor import Array
+from minnet.tensor import Array, called
 
 
 class Adam(Optimizer):
@@ -52,11 +52,11 @@ class Adam(Optimizer):
 
     def update(self, parameter: Any, gradient: Any, lr: Any, state: State) -> Any:
         beta_1, beta_2 = self.beta_1, self.beta_2
-        state["m"] = beta_1 * state["m"] + (1 - beta_1) * gradient
-        state["v"] = beta_2 * state["v"] + (1 - beta_2) * (gradient * gradient)
+        state["m"] = beta_1 * state["m"] + rest(beta_1) * gradient
+        state["v"] = beta_2 * state["v"] + rest(beta_2) * (gradient * gradient)
         if self.bias_correction:
             t = state["steps"] = state["steps"] + 1
-            lr = lr * ((1 - beta_2**t) ** 0.5 / (1 - beta_1**t))
+            lr = called("rate", lr * ((1 - beta_2**t) ** 0.5 / (1 - beta_1**t)))
         return parameter - lr * state["m"] / (sqrt(state["v"]) + self.epsilon)
 
     def config(self) -> Config:
@@ -81,7 +81,7 @@ class AdamW(Adam):
         self.weight_decay = not_negative("AdamW weight_decay", weight_decay)
 
     def update(self, parameter: Any, gradient: Any, lr: Any, state: State) -> Any:
-        decayed = parameter * (1 - lr * self.weight_decay)
+        decayed = called("decayed", parameter - lr * parameter * self.weight_decay)
         return super().update(decayed, gradient, lr, state)
 
     def config(self) -> Config:
@@ -127,7 +127,8 @@ class Eve(Adam):
                 r = absolute(loss - before) / maximum(minimum(loss, before), self.epsilon)
                 if self.limits is not None:
                     r = minimum(maximum(r, self.limits[0]), self.limits[1])
-                shared["d"] = self.beta_3 * shared["d"] + (1 - self.beta_3) * r
+                r = called("change", r)
+                shared["d"] = self.beta_3 * shared["d"] + rest(self.beta_3) * r
             shared["loss"] = loss
         return super().rate(lr, shared, loss) / shared["d"]
 

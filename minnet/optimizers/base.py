@@ -17,7 +17,7 @@ from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.ops.pointwise import maximum, minimum
 from minnet.ops.reduce import sum as total
 from minnet.schedules import Annealing, Schedule
-from minnet.tensor import Array, Tensor
+from minnet.tensor import Array, Tensor, called
 
 State = dict[str, Any]
 
@@ -99,7 +99,7 @@ class Optimizer:
     def rate(self, lr: Any, shared: State, loss: Any) -> Any:
         """The rate of a step, given the one that was set: numbers or tensors, as ``lr`` is."""
         if self._schedule is not None:
-            lr = lr * self._schedule.factor(shared["iterations"])
+            lr = lr * called("factor", self._schedule.factor(shared["iterations"]))
         return lr / (1 + self.decay * shared["iterations"]) if self.decay else lr
 
     # -- the learning rate -------------------------------------------------------------------------
@@ -165,12 +165,14 @@ class Optimizer:
     def moved(self, parameter: Tensor, value: Any, gradient: Any, rate: Any, state: State) -> Any:
         """``update``, with the gradient clipped and the rate multiplied by the layer's factor."""
         if self.clipnorm is not None:
-            norm = total(gradient * gradient) ** 0.5
-            gradient = gradient * (self.clipnorm / maximum(norm, self.clipnorm))
+            norm = total(called("squared gradient", gradient * gradient)) ** 0.5
+            factor = called("clip factor", self.clipnorm / maximum(norm, self.clipnorm))
+            gradient = called("clipped gradient", gradient * factor)
         elif self.clipvalue is not None:
-            gradient = minimum(maximum(gradient, -self.clipvalue), self.clipvalue)
-        factor = getattr(parameter, "lr_multiplier", 1.0)
-        return self.update(value, gradient, rate if factor == 1 else rate * factor, state)
+            within = minimum(maximum(gradient, -self.clipvalue), self.clipvalue)
+            gradient = called("clipped gradient", within)
+        own = getattr(parameter, "lr_multiplier", 1.0)
+        return self.update(value, gradient, rate if own == 1 else rate * own, state)
 
     # -- what is remembered ------------------------------------------------------------------------
 
@@ -278,6 +280,11 @@ class Optimizer:
         self.slots, self._loaded, self.shared = {}, states, shared
         if annealing is not None:
             annealing.cut, annealing.reference = measured["cut"], measured["reference"]
+
+
+def rest(beta: float) -> float:
+    """1 − beta as a person writes it: 0.1 for 0.9, where floating point has 0.09999999999999998."""
+    return round(1 - beta, 15)
 
 
 def _fitting(parameter: Tensor, slot: str, fresh: Any, loaded: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from minnet.checks import fraction, not_negative
 from minnet.configs import Config
 from minnet.ops.pointwise import sqrt
-from minnet.optimizers.base import Optimizer, State
+from minnet.optimizers.base import Optimizer, State, rest
 from minnet.schedules import Schedule
 from minnet.tensor import Array
 
@@ -49,10 +49,10 @@ class RMSprop(Optimizer):
 
     def update(self, parameter: Any, gradient: Any, lr: Any, state: State) -> Any:
         rho = self.rho
-        state["squares"] = rho * state["squares"] + (1 - rho) * (gradient * gradient)
+        state["squares"] = rho * state["squares"] + rest(rho) * (gradient * gradient)
         variance = state["squares"]
         if self.centered:
-            state["mean"] = rho * state["mean"] + (1 - rho) * gradient
+            state["mean"] = rho * state["mean"] + rest(rho) * gradient
             variance = variance - state["mean"] * state["mean"]
         move = lr * gradient / sqrt(variance + self.epsilon)
         if not self.momentum:

@@ -12,7 +12,7 @@ from minnet.errors import ArgumentError, mismatch
 from minnet.ops.update import descend
 from minnet.optimizers.base import Optimizer, State
 from minnet.schedules import Schedule
-from minnet.tensor import Array
+from minnet.tensor import Array, called
 
 
 class SGD(Optimizer):
@@ -55,7 +55,7 @@ class SGD(Optimizer):
     def update(self, parameter: Any, gradient: Any, lr: Any, state: State) -> Any:
         if not self.momentum:
             return descend(parameter, gradient, lr)
-        move = lr * gradient
+        move = called("move", lr * gradient) if self.nesterov else lr * gradient
         state["velocity"] = self.momentum * state["velocity"] - move
         if self.nesterov:
             return parameter + self.momentum * state["velocity"] - move

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from minnet.ops.base import COMPARISON, Placement, Pointwise
-from minnet.spreadsheet.blocks import FILTERS, TRANSPOSED
+from minnet.spreadsheet.blocks import FILTERS, NORMAL, TRANSPOSED
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
@@ -19,6 +19,7 @@ _EXPLAINED = {
     "input": "an input: change a number",
     "target": "what it should be",
     "state": "from the steps before",
+    "mask": "1 keeps, 0 drops: change it",
     "constant": "constants",
     "seed": "the chain rule starts with 1",
 }
@@ -75,7 +76,8 @@ class Labels:
         """A new value, or what the optimizer remembers of a tensor: "new weight velocity"."""
         name, of = str(node.name), str(self._plan.blocks[node].slot.name)
         new = "new " if name.startswith("new ") else ""
-        return new + slot + name.removeprefix(new).removeprefix(of).replace("_", " ")
+        own = name.removeprefix(new).removeprefix(of).removeprefix("_").replace("_", " ")
+        return f"{new}{slot} {own}".rstrip()
 
     def defined_name(self, node: Node) -> str | None:
         """``<layer>_<tensor>[_grad|_new]`` for tensors, their gradients and new values."""
@@ -89,8 +91,9 @@ class Labels:
             return legal_name(f"{base}_grad")
         if block.band == UPDATE and node.name is not None:
             new = node.name.startswith("new ")
-            rest = node.name.removeprefix("new ").removeprefix(str(slot.name))
-            return legal_name(base + re.sub(r"\W+", "_", rest) + "_new" * new)
+            own = node.name.removeprefix("new ").removeprefix(str(slot.name)).removeprefix("_")
+            own = f"_{own}" if own else ""
+            return legal_name(base + re.sub(r"\W+", "_", own) + "_new" * new)
         return None
 
     def _full(self, node: Node) -> str:
@@ -105,6 +108,8 @@ class Labels:
         block = self._plan.blocks[node]
         if node.op is None:
             if node.kind == "parameter":
+                if block.lies == NORMAL and node.value.ndim == 2:
+                    return "row i stands for index i"
                 return _LEARNED.get(block.lies, "learned")
             return _EXPLAINED.get(node.kind, "")
         if node in self._plan.helpers.values():
@@ -125,7 +130,8 @@ class Labels:
         if x in self._plan.blocks:
             return self._seen_from(x, self._plan.blocks[user].slot.scope)
         if x.kind == "rate":
-            return "rate"
+            in_optimizer = self._plan.blocks[user].slot.scope.name == OPTIMIZER
+            return "base rate" if in_optimizer else "rate"
         if x.op is None:
             return f"{x.value.reshape(-1)[0]:.4g}" if x.value.size else ""
         text = x.op.words(*self._operands(x, user))
@@ -145,7 +151,7 @@ def _typeset(formula: str) -> str:
     """A formula as a person writes it: signs for minus and times, with room around them."""
     for sign, typeset in ((">=", " ≥ "), ("<=", " ≤ "), ("*", " × "), ("+", " + "), (",", ", ")):
         formula = formula.replace(sign, typeset)
-    formula = re.sub(r"(?<=[\w)])-(?=[\w(])", " − ", formula)
+    formula = re.sub(r"(?<=[\w)])(?<!\de)-(?=[\w(])", " − ", formula)
     return re.sub(r" {2,}", " ", formula.replace("LN(", "ln(").replace("EXP(", "exp(")).replace(
         "( ", "("
     )

@@ -12,6 +12,7 @@ moving mean, moving variance.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, 
 
 def write(file: Path, layers: Sequence[Layer]) -> None:
     """Write the layers' parameters in the older layout; equal ones give the same bytes."""
-    with _library().File(file, "w") as root:
+    with _created(file) as root:
         _write_names(root, "layer_names", [layer.name for layer in layers])
         root.attrs["backend"], root.attrs["keras_version"] = b"minnet", b"2.15.0"
         for layer in layers:
@@ -48,12 +49,22 @@ def write(file: Path, layers: Sequence[Layer]) -> None:
 
 def write_keras3(file: Path, layers: Sequence[Layer]) -> None:
     """Write the layers' parameters in the layout of Keras 3; equal ones give the same bytes."""
-    with _library().File(file, "w") as root:
+    with _created(file) as root:
         for layer, key in zip(layers, kind_keys(layers), strict=True):
             group = root.create_group(f"layers/{key}/vars")
             group.attrs["name"] = layer.name
             for position, parameter in enumerate(layer.parameters.values()):
                 group[str(position)] = parameter.data
+
+
+@contextmanager
+def _created(file: Path) -> Iterator[Any]:
+    """A new file, made in memory: on a full disk HDF5's own writing ends the whole process."""
+    content = io.BytesIO()
+    with _library().File(content, "w") as root:
+        yield root
+    with file.open("wb") as out:
+        out.write(content.getbuffer())
 
 
 @contextmanager

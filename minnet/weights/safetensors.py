@@ -64,7 +64,7 @@ def opened(file: Path) -> Iterator[Stored]:
     """
     with opened_with(file) as (arrays, metadata):
         layers: dict[str, StoredLayer] = {}
-        for owner, name in _order(file, metadata, arrays):
+        for owner, name in places(file, metadata, arrays):
             layer = layers.setdefault(owner, StoredLayer(owner))
             layer.arrays[name] = arrays[f"{owner}/{name}" if owner else name]
         yield Stored(list(layers.values()), Match.NAME)
@@ -111,7 +111,7 @@ def _metadata(file: Path, text: str) -> Metadata:
     return dict(metadata)
 
 
-def _order(file: Path, metadata: Metadata, arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
+def places(file: Path, metadata: Metadata, arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(layer, parameter) of each array of a layer; by their names if nothing says more."""
     if "layers" not in metadata:
         return [(name.rpartition("/")[0], name.rpartition("/")[2]) for name in arrays]
