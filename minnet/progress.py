@@ -1,19 +1,15 @@
-"""What is printed: a bar on a terminal or in a notebook, else one line per epoch; summaries."""
+"""What training prints: a bar on a terminal or in a notebook, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from minnet.layers import Layer
+from collections.abc import Callable
+from typing import TextIO
 
 WIDTH = 30  # of the bar, in characters
 INTERVAL = 0.1  # seconds between two drawings of the bar
-COLUMNS = (29, 26, 10)  # the least widths of the summary's columns
 
 Values = dict[str, float]
 
@@ -48,30 +44,6 @@ def format_bar(done: int, rows: int) -> str:
     filled = WIDTH * done // rows
     bar = "=" * filled if done >= rows else f"{'=' * filled}>".ljust(WIDTH, ".")
     return f"{done:>{len(str(rows))}}/{rows} [{bar}]"
-
-
-def format_summary(title: str, layers: Sequence[Layer]) -> list[str]:
-    """The lines of a built model's summary; columns are as wide as their longest text."""
-    table = [("Layer (type)", "Output Shape", "Param #")]
-    total = trainable = 0
-    for layer in layers:
-        shape = ", ".join(["None", *map(str, layer.output_shape or ())])
-        sizes = [(p.size, p.requires_grad) for p in layer.parameters.values()]
-        count = sum(size for size, _ in sizes)
-        total += count
-        trainable += sum(size for size, trains in sizes if trains)
-        table.append((f"{layer.name} ({type(layer).__name__})", f"({shape})", f"{count:,}"))
-    widths = [max(least, *(len(row[i]) + 2 for row in table)) for i, least in enumerate(COLUMNS)]
-    rows = ["".join(map(str.ljust, row, widths)).rstrip() for row in table]
-    thin, thick = "_" * sum(widths), "=" * sum(widths)
-    return [
-        f'Model: "{title}"',
-        *(thin, rows[0], thick, *rows[1:], thick),
-        f"Total params: {total:,}",
-        f"Trainable params: {trainable:,}",
-        f"Non-trainable params: {total - trainable:,}",
-        thin,
-    ]
 
 
 class Progress:
