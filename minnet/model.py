@@ -14,21 +14,21 @@ from minnet import fitting, losses, optimizers, random, training
 from minnet.callbacks import Callback, History
 from minnet.checks import whole
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
-from minnet.graph import Call
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
 from minnet.lr_finder import RateSearch, find_lr
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
-from minnet.progress import format_summary, format_values
+from minnet.progress import format_values
 from minnet.saving import Savable
 from minnet.sources import ClassWeight, prepare, source_of
+from minnet.summary import Shown
 from minnet.tensor import Array, Tensor, wrap
 from minnet.training import numbers
 
 
-class Model(Savable):
+class Model(Savable, Shown):
     """The verbs of every model; how its layers hang together is up to its kind.
 
     ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a generator of the
@@ -67,11 +67,6 @@ class Model(Savable):
         """The name of the activation that the output ends in, where it ends in one."""
         raise NotImplementedError(f"{type(self).__name__}.ending")
 
-    @property
-    def calls(self) -> list[Call]:
-        """Which layers are called, and with what, in the order in which they are calculated."""
-        raise NotImplementedError(f"{type(self).__name__}.calls")
-
     def forward(self, x: Any, as_scores: bool = False) -> Any:
         """The output for a batch; ``as_scores``: before the activation that it ends in."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
@@ -106,15 +101,6 @@ class Model(Savable):
                 model.optimizer.hand_over(p, new)
         return model
 
-    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
-        """Print a table of layers, output shapes and parameter counts, never cut off.
-
-        Raises :class:`~minnet.errors.ArgumentError` before the model is built.
-        """
-        self.output_shape  # noqa: B018 - raises where it is unknown
-        for line in format_summary(self.name, self.layers):
-            print_fn(line)
-
     # -- calculating -----------------------------------------------------------------------------
 
     def __call__(self, x: Any) -> Any:
@@ -129,9 +115,10 @@ class Model(Savable):
         computed from the logits, and the probabilities for metrics alone, outside the graph.
         """
         value, prediction = self.data_loss(x, y, weights)
-        penalties = [p for layer in self.layers if layer.regularizers for p in layer.penalties()]
-        if penalties:
+        regularized = [layer for layer in self.layers if layer.regularizers]
+        if regularized:
             with scope("loss", self._compiled_loss("loss_of").description):
+                penalties = [p for layer in regularized for p in layer.penalties()]
                 value = sum(penalties, start=value.named("data loss"))
         return value, prediction
 

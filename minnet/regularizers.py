@@ -12,7 +12,7 @@ from typing import Any
 
 from minnet import configs
 from minnet.errors import ArgumentError, mismatch, unknown_name
-from minnet.ops.reduce import sum_of_sizes, sum_of_squares
+from minnet.ops.penalty import penalty
 from minnet.tensor import Tensor
 
 Regularizer = Callable[[Tensor], Any]
@@ -35,10 +35,7 @@ class L1L2:
             raise ArgumentError(mismatch("L1L2", "factors of at least 0", received))
 
     def __call__(self, w: Tensor) -> Any:
-        if not self.l1:
-            return self.l2 * sum_of_squares(w)
-        sizes = self.l1 * sum_of_sizes(w)
-        return sizes + self.l2 * sum_of_squares(w) if self.l2 else sizes
+        return penalty(w, self.l1, self.l2)
 
     def config(self) -> configs.Config:
         """The keyword arguments that make an equal regularizer."""

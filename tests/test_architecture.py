@@ -17,7 +17,7 @@ ROOT = Path(minnet.__file__).parent
 #: From the bottom to the top: a module imports from lines above its own only. Names leave out
 #: ``minnet.``; a package's own name is its ``__init__``, and "" is minnet's.
 LAYERS = [
-    ["errors"],
+    ["errors", "interrupts"],
     ["configs", "files", "tensor"],
     ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
@@ -36,7 +36,7 @@ LAYERS = [
     ["ops.base"],
     ["ops.periodic", "ops.pointwise", "ops.shape"],
     ["ops.reduce", "ops.windows"],
-    ["ops.activation", "ops.embedding", "ops.norm"],
+    ["ops.activation", "ops.embedding", "ops.norm", "ops.penalty"],
     ["ops.loss", "ops.matmul", "ops.pad", "ops.pool", "ops.update"],
     ["ops.conv"],
     ["ops.conv_relu"],
@@ -51,6 +51,8 @@ LAYERS = [
     ["layers.conv"],
     ["layers"],
     ["graph", "inputs"],
+    ["drawing"],
+    ["summary"],
     ["objectives"],
     ["weights.report", "weights.stored"],
     ["weights.keras_h5", "weights.match", "weights.npz", "weights.safetensors"],
@@ -58,7 +60,8 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "divergence", "optimizers", "plots", "progress", "saving"],
+    ["data.batches", "data.preparation", "data.readers", "divergence"],
+    ["optimizers", "plots", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),

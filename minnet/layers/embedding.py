@@ -61,7 +61,7 @@ class Embedding(Layer):
         return (*input_shape, self.output_dim)
 
     def call(self, x: Tensor) -> Any:
-        return take_rows(self.parameters["embeddings"], x)
+        return take_rows(self.parameters["embeddings"], x).named(f"{self.name}_out")
 
     def describe(self) -> str:
         return f"Embedding {short(self.input_shape)} → {short(self.output_shape)}"

@@ -61,8 +61,8 @@ class _Normalization(Layer):
         """gamma·x + beta."""
         x.named("normalized")
         if self.scale:
-            x = x * self.parameters["gamma"]
-        return x + self.parameters["beta"] if self.center else x
+            x = (x * self.parameters["gamma"]).named("scaled")
+        return (x + self.parameters["beta"]).named(f"{self.name}_out") if self.center else x
 
     def describe(self) -> str:
         return f"{type(self).__name__} {short(self.input_shape)}"

@@ -37,6 +37,7 @@ from minnet.ops.loss import (
 from minnet.ops.matmul import linear, linear_relu, matmul
 from minnet.ops.norm import drop, normalize
 from minnet.ops.pad import zero_pad2d
+from minnet.ops.penalty import penalty
 from minnet.ops.periodic import cos, floor, sin
 from minnet.ops.pointwise import (
     absolute,
@@ -68,7 +69,7 @@ from minnet.ops.pool import (
     global_max_pool2d,
     max_pool2d,
 )
-from minnet.ops.reduce import max, mean, sum, sum_of_sizes, sum_of_squares, variance
+from minnet.ops.reduce import max, mean, sum, variance
 from minnet.ops.shape import broadcast_to, concatenate, getitem, reshape, stop_gradient, transpose
 from minnet.tensor import Tensor
 
@@ -122,6 +123,7 @@ __all__ = [
     "normal_cdf",
     "normalize",
     "one_hot",
+    "penalty",
     "power",
     "relu",
     "reshape",
@@ -137,8 +139,6 @@ __all__ = [
     "stop_gradient",
     "subtract",
     "sum",
-    "sum_of_sizes",
-    "sum_of_squares",
     "swish",
     "take_rows",
     "tanh",
@@ -191,6 +191,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "normal_cdf": normal_cdf,
     "normalize": normalize,
     "one_hot": one_hot,
+    "penalty": penalty,
     "power": power,
     "relu": relu,
     "reshape": reshape,
@@ -206,8 +207,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "stop_gradient": stop_gradient,
     "subtract": subtract,
     "sum": sum,
-    "sum_of_sizes": sum_of_sizes,
-    "sum_of_squares": sum_of_squares,
     "swish": swish,
     "take_rows": take_rows,
     "tanh": tanh,

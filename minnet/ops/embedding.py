@@ -87,6 +87,8 @@ class AddRows(Operation):
 
         def write(k: int) -> str:
             row, column = divmod(k, len(columns))
+            if ":" not in criteria:  # nor the sum over one cell
+                return f"IF({criteria}={row},{columns[column]},0)"
             return f"SUMIF({criteria},{row},{columns[column]})"
 
         return write

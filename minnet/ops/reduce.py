@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import ShapeError, mismatch
-from minnet.ops.base import ADDITION, CellWriter, Operand, Operation, normal_axes, positions
-from minnet.ops.pointwise import sign, where
+from minnet.ops.base import CellWriter, Operand, Operation, normal_axes, positions
+from minnet.ops.pointwise import where
 from minnet.ops.shape import broadcast_to, reshape
 from minnet.tensor import Array
 
@@ -114,39 +114,6 @@ class Variance(Mean):
         return f"VARP({area})"
 
 
-class SumOfSquares(_Reduction):
-    """The square of the length: what l2 regularization keeps small."""
-
-    name = "sum_of_squares"
-    binding = ADDITION
-
-    def value(self, x: Any) -> Any:
-        return _add_reduce(x * x, axis=self.axis, keepdims=self.keepdims)
-
-    def gradient(self, index: int, g: Any, out: Any, x: Any) -> Any:
-        return self.spread(2 * g, x.shape) * x
-
-    def formula(self, area: str) -> str:
-        return "+".join(f"SUMPRODUCT({part},{part})" for part in area.split(","))
-
-
-class SumOfSizes(_Reduction):
-    """The sum of the absolute values: what l1 regularization keeps small."""
-
-    name = "sum_of_sizes"
-    binding = ADDITION
-
-    def value(self, x: Any) -> Any:
-        return _add_reduce(np.abs(x), axis=self.axis, keepdims=self.keepdims)
-
-    def gradient(self, index: int, g: Any, out: Any, x: Any) -> Any:
-        return self.spread(g, x.shape) * sign(x)
-
-    def formula(self, area: str) -> str:
-        terms = (f'SUMIF({part},">0")-SUMIF({part},"<0")' for part in area.split(","))
-        return "+".join(terms)
-
-
 class Max(_Reduction):
     """The largest; among equals the gradient goes to the first in C order only."""
 
@@ -201,7 +168,6 @@ class FirstMaximum(Operation):
 
 
 _sum, _mean, _variance, _max = (lru_cache(maxsize=1024)(c) for c in (Sum, Mean, Variance, Max))
-_sum_of_squares, _sum_of_sizes = SumOfSquares(None, False), SumOfSizes(None, False)
 _first_maximum = lru_cache(maxsize=1024)(FirstMaximum)
 
 
@@ -225,16 +191,6 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     axes = _axes(x, axis, "mean")
     not_empty(x, axes, "mean")
     return _mean(axes, keepdims)(x)
-
-
-def sum_of_squares(x: Any) -> Any:
-    """The sum of the squares of all elements."""
-    return _sum_of_squares(x)
-
-
-def sum_of_sizes(x: Any) -> Any:
-    """The sum of the absolute values of all elements."""
-    return _sum_of_sizes(x)
 
 
 def variance(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -110,7 +110,8 @@ class Labels:
             if node.kind == "parameter":
                 if block.lies == NORMAL and node.value.ndim == 2:
                     return "row i stands for index i"
-                return _LEARNED.get(block.lies, "learned")
+                learned = any(t.requires_grad for t in node.tensors)
+                return _LEARNED.get(block.lies, "learned" if learned else "kept, not learned")
             return _EXPLAINED.get(node.kind, "")
         if node in self._plan.helpers.values():
             return "the same numbers" + (", transposed" if block.lies == TRANSPOSED else "")
