@@ -19,7 +19,7 @@ ROOT = Path(minnet.__file__).parent
 LAYERS = [
     ["errors", "interrupts"],
     ["configs", "files", "tensor"],
-    ["checks", "several"],
+    ["checks", "plots", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],
     ["kernels.vector"],
@@ -61,7 +61,7 @@ LAYERS = [
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
     ["data.batches", "data.preparation", "data.readers", "divergence"],
-    ["optimizers", "plots", "progress", "saving"],
+    ["optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
