@@ -50,7 +50,7 @@ LAYERS = [
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
-    ["graph", "inputs"],
+    ["graph", "inputs", "plots"],
     ["drawing"],
     ["summary"],
     ["objectives"],
@@ -60,7 +60,7 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "divergence", "optimizers", "plots", "progress", "saving"],
+    ["data.batches", "divergence", "optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.excel", "callbacks.history", "callbacks.loggers", "callbacks.monitor"),
@@ -71,6 +71,7 @@ LAYERS = [
     ["fitting", "lr_finder"],
     ["model"],
     ["functional", "sequential"],
+    ["folding"],
     ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
