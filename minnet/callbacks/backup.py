@@ -42,6 +42,7 @@ class BackupAndRestore(Callback):
     """
 
     after_others = True
+    loop: Any = None
 
     def __init__(
         self, directory: PathLike, save_freq: str | int = "epoch", delete_checkpoint: bool = True
@@ -86,7 +87,7 @@ class BackupAndRestore(Callback):
                 arrays[f"{CALLBACK}{number}/{name}"] = state.pop(name)
             states.append([kind, state])
         training = {
-            "position": asdict(self._loop().position),
+            "position": asdict(self.loop.position),
             "callbacks": states,
             "random": {key: random.state_of(rng) for key, rng in self._generators().items()},
             "fit": self._fit(),
@@ -106,7 +107,7 @@ class BackupAndRestore(Callback):
                 for key, rng in self._generators().items():
                     rng.bit_generator.state = training["random"][key]
                 self._restore_callbacks(training["callbacks"], arrays)
-                self._loop().position = replace(self._loop().position, **training["position"])
+                self.loop.position = replace(self.loop.position, **training["position"])
             except MinnetError:
                 raise
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -158,12 +159,9 @@ class BackupAndRestore(Callback):
 
     # -- what there is to keep -------------------------------------------------------------------
 
-    def _loop(self) -> Any:
-        return self.loop
-
     def _with_state(self) -> list[tuple[str, Callback]]:
         """The other callbacks that have something to remember, and their classes' names."""
-        found = self._loop().callbacks.callbacks
+        found = self.loop.callbacks.callbacks
         return [(type(c).__name__, c) for c in found if c is not self and c.state()]
 
     def _generators(self) -> dict[str, np.random.Generator]:
