@@ -147,7 +147,8 @@ class _Reader:
         if isinstance(optimizer, dict):
             kinds = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
             optimizer = configs.build("optimizer", optimizer, kinds)
-        model.compile(optimizer, known["loss"], known["metrics"])
+        weights = {k: v for k, v in known.items() if k == "loss_weights"}  # of several outputs
+        model.compile(optimizer, known["loss"], known["metrics"], **weights)
         optimizer.load_state_arrays(
             {name.removeprefix(OPTIMIZER): array.read() for name, array in self._state.items()}
         )

@@ -40,6 +40,14 @@ class Objectives(Loss):
         self.factors = factors
         self._metrics = _metrics_by_output(metrics, outputs, where)
 
+    def settings(self) -> dict[str, Any]:
+        """What :meth:`minnet.Model.compile` makes equal objectives of, each output in its turn."""
+        return {
+            "loss": self.losses,
+            "metrics": self._metrics,
+            "loss_weights": self.factors,
+        }
+
     def metrics(self) -> dict[str, Metric]:
         """The loss of each output, then what was asked to be measured, '<output>_<metric>'."""
         found: dict[str, Metric] = {}

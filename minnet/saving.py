@@ -20,6 +20,8 @@ from minnet.configs import Config
 from minnet.errors import ArgumentError, FileError, MinnetError, ShapeError, mismatch
 from minnet.files import PathLike, replacing
 from minnet.layers import Layer
+from minnet.metrics import get as get_metric
+from minnet.objectives import Objectives
 from minnet.tensor import Array
 from minnet.weights import LoadReport, safetensors
 from minnet.weights.stored import arrays_of
@@ -180,18 +182,28 @@ def require_settings(layer: Layer) -> None:
 
 
 def _compile_settings(model: Any) -> Config:
-    loss = model.loss
+    optimizer, loss = configs.of_object(model.optimizer), model.loss
+    if isinstance(loss, Objectives):
+        settings = loss.settings()
+        measured = {
+            output: [_metric_settings(*get_metric(metric)) for metric in found]
+            for output, found in settings["metrics"].items()
+        }
+        losses_of = [_loss_settings(one) for one in settings["loss"]]
+        weights = settings["loss_weights"]
+        return {
+            "optimizer": optimizer, "loss": losses_of, "metrics": measured, "loss_weights": weights,
+        }  # fmt: skip
+    measured = [_metric_settings(*item) for item in model.metrics.items()]
+    return {"optimizer": optimizer, "loss": _loss_settings(loss), "metrics": measured}
+
+
+def _loss_settings(loss: Any) -> Any:
     if type(loss) is losses.FunctionLoss:
-        loss_config: Any = configs.of_function(loss.function)
-    elif loss is not None and losses.LOSSES.get(loss.name) is type(loss):
-        loss_config = loss.name
-    else:
-        loss_config = configs.of_object(loss)
-    return {
-        "optimizer": configs.of_object(model.optimizer),
-        "loss": loss_config,
-        "metrics": [
-            name if name.lower() in metrics.METRICS else configs.of_function(metric)
-            for name, metric in model.metrics.items()
-        ],
-    }
+        return configs.of_function(loss.function)
+    known = losses.LOSSES.get(loss.name) is type(loss)
+    return loss.name if known else configs.of_object(loss)
+
+
+def _metric_settings(name: str, metric: Any) -> Any:
+    return name if name.lower() in metrics.METRICS else configs.of_function(metric)

@@ -232,6 +232,24 @@ def test_a_saved_net_is_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.predict(x), again.predict(x))
 
 
+def test_a_saved_net_of_several_outputs_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    model = twins()
+    x, y = twin_data()
+    model.compile(minnet.Adam(0.01), ["mse", SPARSE], {"which": ["accuracy"]}, [1, 0.5])
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "net.safetensors")
+    again = minnet.load_model(tmp_path / "net.safetensors")
+    assert again.evaluate(x, y) == model.evaluate(x, y)
+    for one in (model, again):
+        one.fit(x, y, epochs=2, batch_size=5, verbose=0)
+    assert again.evaluate(x, y) == model.evaluate(x, y)
+    again.save(tmp_path / "again.safetensors")
+    model.save(tmp_path / "net.safetensors")
+    first, second = (tmp_path / f"{name}.safetensors" for name in ("net", "again"))
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_exports_and_recalculates(tmp_path: Path) -> None:
     model = twins()
     model.compile(minnet.SGD(0.1, momentum=0.5), ["binary_crossentropy", SPARSE])
