@@ -109,6 +109,6 @@ def place_of(model: Any, x: Array, y: Array, weights: Array | None) -> str:
         for gradient in backpropagate(loss, wanted) if wanted else ():
             if gradient is not None and not _is_finite(gradient):
                 return watch.origin(gradient)
-        return "calculated once more, all numbers are finite"
+        return "each of its numbers is finite, the sum of their squares is not"
     finally:
         STATE.tracer = before

@@ -15,6 +15,7 @@ from minnet.callbacks import Callback, CallbackList, History, ProgressBar
 from minnet.checks import whole
 from minnet.data import Batches
 from minnet.errors import ArgumentError, mismatch
+from minnet.interrupts import StepGuard
 from minnet.recording import no_grad
 from minnet.several import as_tensors, parts_of
 from minnet.sources import ClassWeight, Rows, Stream, source_of
@@ -70,6 +71,7 @@ class Loop:
         self._epoch, self._batch = epochs.start, 0
         self._shuffling: dict[str, Any] | None = None
         self._means = Means(self._names)
+        self._guard = StepGuard()
 
     @property
     def position(self) -> Position:
@@ -111,7 +113,7 @@ class Loop:
         try:
             callbacks.train_begin(self)
             # Overflow is reported once, as an error with its place, not by warnings on the way.
-            with np.errstate(over="ignore", invalid="ignore"):
+            with self._guard, np.errstate(over="ignore", invalid="ignore"):
                 while self._epoch < self._epochs and not model.stop_training:
                     logs = self._run_epoch(self._epoch)
             callbacks.train_end(logs)
@@ -119,7 +121,7 @@ class Loop:
             callbacks.close()
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
-        callbacks, model, means = self.callbacks, self.model, self._means
+        callbacks, model, means, guard = self.callbacks, self.model, self._means, self._guard
         callbacks.epoch_begin(epoch)
         begin, end = callbacks.batch_begin, callbacks.batch_end
         place = epoch, self._batch
@@ -127,9 +129,13 @@ class Loop:
             for x, y, weights, rows in batches:
                 for hook in begin:
                     hook(self._batch, {})
+                guard.in_step = True
                 values = training.train_step(model, x, y, weights, place)
                 means.add(values, rows)
                 self._batch += 1
+                guard.in_step = False
+                if guard.pending:
+                    raise KeyboardInterrupt
                 place = epoch, self._batch
                 if end:
                     logs = means.values()
@@ -276,7 +282,7 @@ def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Any:
 
 
 def _input_batches(x: Any, size: int, steps: int | None) -> Iterable[Any]:
-    arrays = isinstance(x, (np.ndarray, Tensor, list, tuple)) or not hasattr(x, "__iter__")
+    arrays = isinstance(x, (np.ndarray, Tensor, dict, list, tuple)) or not hasattr(x, "__iter__")
     if arrays or hasattr(x, "__array__"):
         return [x if steps is None else x[: size * steps]]
     if isinstance(x, Batches) and x.shuffle:

@@ -122,7 +122,6 @@ class Functional(Model):
         symbols: list[Symbol] = []
         for number, sources in config["calls"]:
             layer, given = layers[number], [symbols[k] for k in sources]
-            layer._rng = layer._rng or rng
             if isinstance(layer, InputLayer):
                 symbols.append(layer.symbol())
             else:
@@ -131,6 +130,8 @@ class Functional(Model):
         inputs, outputs = ([symbols[k] for k in config[what]] for what in ("inputs", "outputs"))
         model = cls(inputs, outputs, name=config["name"])
         model._rng = rng
+        for layer in model.layers:  # they were called, and so built, before there was a model
+            layer._rng = rng
         return model
 
     # -- calculating -----------------------------------------------------------------------------

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from minnet import configs, optimizers, random
+from minnet import configs, metrics, optimizers, random
 from minnet.configs import Config
 from minnet.errors import FileError, mismatch
 from minnet.files import PathLike, require_file
 from minnet.functional import Functional
 from minnet.layers import Layer, Shape
 from minnet.model import Model
-from minnet.saving import LAYERS, OPTIMIZER
+from minnet.saving import LAYERS, restore_state
 from minnet.sequential import Sequential
 from minnet.tensor import Array
 from minnet.weights.safetensors import opened_with, places
 from minnet.weights.stored import StoredArray
 
 MODELS: dict[str, Any] = {"Functional": Functional, "Sequential": Sequential}
+#: Functions of minnet's that may be given where a name would do.
+BUILT_IN = {function.__name__: function for function in metrics.METRICS.values()}
 Custom = Mapping[str, Any]
 
 
@@ -71,8 +73,7 @@ class _Reader:
     ):
         self._file = file
         self._weights = {name: arrays[name] for name in weights}
-        others = {name: array for name, array in arrays.items() if name not in self._weights}
-        self._state = {name: a for name, a in others.items() if name.startswith(OPTIMIZER)}
+        self._arrays = {name: array for name, array in arrays.items() if name not in self._weights}
         self._layers = {**LAYERS, **custom_layers}
         self._objects = custom_objects
 
@@ -135,6 +136,8 @@ class _Reader:
         return settings
 
     def _custom(self, name: Any) -> Any:
+        if name in BUILT_IN:
+            return BUILT_IN[name]
         if name not in self._objects:
             advice = f"load_model(path, custom_objects={{{name!r}: {name}}}) makes it known."
             expected = "functions of minnet's or of custom_objects"
@@ -147,8 +150,5 @@ class _Reader:
         if isinstance(optimizer, dict):
             kinds = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
             optimizer = configs.build("optimizer", optimizer, kinds)
-        weights = {k: v for k, v in known.items() if k == "loss_weights"}  # of several outputs
-        model.compile(optimizer, known["loss"], known["metrics"], **weights)
-        optimizer.load_state_arrays(
-            {name.removeprefix(OPTIMIZER): array.read() for name, array in self._state.items()}
-        )
+        model.compile(optimizer, **{k: v for k, v in known.items() if k != "optimizer"})
+        restore_state(model, self._arrays)

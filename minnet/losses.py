@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minnet import configs
 from minnet.errors import ArgumentError, NumberError, ShapeError, mismatch, unknown_name
 from minnet.ops.loss import (
     binary_cross_entropy,
@@ -311,3 +312,10 @@ def get(loss: str | Loss | Callable[[Tensor, Tensor], Any]) -> Loss:
         return LOSSES[str(loss).lower()]()
     except KeyError:
         raise unknown_name("loss", loss, LOSSES) from None
+
+
+def to_config(loss: Loss) -> Any:
+    """A loss as JSON holds it: its name, or what a loss of one's own is known by."""
+    if type(loss) is FunctionLoss:
+        return configs.of_function(loss.function)
+    return loss.name if LOSSES.get(loss.name) is type(loss) else configs.of_object(loss)

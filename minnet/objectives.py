@@ -8,11 +8,12 @@ from typing import Any
 import numpy.typing as npt
 
 from minnet import losses
+from minnet.configs import Config
 from minnet.errors import ArgumentError, mismatch
 from minnet.inputs import as_columns
 from minnet.layers import ACTIVATIONS, scope
 from minnet.losses import Loss
-from minnet.metrics import Metric
+from minnet.metrics import Metric, to_config
 from minnet.metrics import get as get_metric
 from minnet.several import Several
 from minnet.tensor import Array, Tensor, wrap
@@ -40,13 +41,14 @@ class Objectives(Loss):
         self.factors = factors
         self._metrics = _metrics_by_output(metrics, outputs, where)
 
-    def settings(self) -> dict[str, Any]:
-        """What :meth:`minnet.Model.compile` makes equal objectives of, each output in its turn."""
-        return {
-            "loss": self.losses,
-            "metrics": self._metrics,
-            "loss_weights": self.factors,
+    def config(self) -> Config:
+        """What ``compile`` was given, as JSON holds it."""
+        chosen = {
+            output: [to_config(metric) for metric in found]
+            for output, found in self._metrics.items()
         }
+        loss = [losses.to_config(one) for one in self.losses]
+        return {"loss": loss, "loss_weights": self.factors, "metrics": chosen}
 
     def metrics(self) -> dict[str, Metric]:
         """The loss of each output, then what was asked to be measured, '<output>_<metric>'."""

@@ -1,4 +1,4 @@
-"""What training prints: a bar on a terminal, one line per epoch anywhere else."""
+"""What training prints: a bar on a terminal or in a notebook, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def format_values(values: Values) -> str:
     return "".join(texts)
 
 
+def _is_notebook(stream: TextIO) -> bool:
+    """Whether what is written appears under a notebook's cell, where a line can be redrawn."""
+    return type(stream).__module__ == "ipykernel.iostream"
+
+
 def format_time(seconds: float) -> str:
     """'3s', '1:05' or '2:01:05'."""
     whole = int(seconds)
@@ -44,13 +49,14 @@ def format_bar(done: int, rows: int) -> str:
 class Progress:
     """Writes what one call of ``fit`` does.
 
-    ``verbose``: 0 is silent, 1 draws a bar on a terminal, 2 always writes one line per epoch, as 1
-    does where the output is not a terminal. ``clock``: gives seconds.
+    ``rows``: in an epoch, or batches where rows are not known, or None. ``verbose``: 0 is silent, 1
+    draws a bar on a terminal or in a notebook, 2 always writes one line per epoch, as 1 does
+    elsewhere. ``clock``: gives seconds.
     """
 
     def __init__(
         self,
-        rows: int,
+        rows: int | None,
         epochs: int,
         verbose: int,
         stream: TextIO | None = None,
@@ -61,10 +67,11 @@ class Progress:
         self._stream = sys.stdout if stream is None else stream
         self._silent = verbose == 0
         #: Whether there is a bar, and so anything to do within an epoch.
-        self.live = verbose == 1 and self._stream.isatty()
+        self.live = verbose == 1 and (self._stream.isatty() or _is_notebook(self._stream))
         self._clock = clock
         self._heading = ""
         self._began = self._next = 0.0
+        self._done = 0
         self._drawn = 0  # characters of the unfinished line
 
     def begin(self, epoch: int) -> None:
@@ -78,11 +85,16 @@ class Progress:
     def update(self, done: int, values: Callable[[], Values]) -> None:
         """So many rows of this epoch are done; draws only when it is time to, if there is a bar."""
         now = self._clock()
+        self._done = done
         if not self.live or now < self._next:
             return
         self._next = now + INTERVAL
-        left = (now - self._began) / done * (self._rows - done)
-        line = f"{format_bar(done, self._rows)} - ETA: {format_time(left)}"
+        took = now - self._began
+        if self._rows is None:
+            line = f"{done}/? - {format_time(took)}"
+        else:
+            left = took / done * (self._rows - done)
+            line = f"{format_bar(done, self._rows)} - ETA: {format_time(left)}"
         # A line that wraps could not be drawn over.
         self._redraw((line + format_values(values()))[: shutil.get_terminal_size().columns - 1])
 
@@ -92,7 +104,9 @@ class Progress:
             return
         took = f" - {format_time(self._clock() - self._began)}{format_values(values)}"
         if self.live:
-            self._redraw(format_bar(self._rows, self._rows) + took)
+            rows = self._rows
+            done = f"{self._done}/{self._done}" if rows is None else format_bar(rows, rows)
+            self._redraw(done + took)
             self.close()
         else:
             self._write(f"{self._heading}{took}\n")

@@ -20,11 +20,10 @@ from minnet.configs import Config
 from minnet.errors import ArgumentError, FileError, MinnetError, ShapeError, mismatch
 from minnet.files import PathLike, replacing
 from minnet.layers import Layer
-from minnet.metrics import get as get_metric
 from minnet.objectives import Objectives
 from minnet.tensor import Array
 from minnet.weights import LoadReport, safetensors
-from minnet.weights.stored import arrays_of
+from minnet.weights.stored import StoredArray, arrays_of
 
 #: What stands before the names of the optimizer's arrays.
 OPTIMIZER = "optimizer/"
@@ -182,28 +181,29 @@ def require_settings(layer: Layer) -> None:
 
 
 def _compile_settings(model: Any) -> Config:
-    optimizer, loss = configs.of_object(model.optimizer), model.loss
+    loss, optimizer = model.loss, configs.of_object(model.optimizer)
     if isinstance(loss, Objectives):
-        settings = loss.settings()
-        measured = {
-            output: [_metric_settings(*get_metric(metric)) for metric in found]
-            for output, found in settings["metrics"].items()
-        }
-        losses_of = [_loss_settings(one) for one in settings["loss"]]
-        weights = settings["loss_weights"]
-        return {
-            "optimizer": optimizer, "loss": losses_of, "metrics": measured, "loss_weights": weights,
-        }  # fmt: skip
-    measured = [_metric_settings(*item) for item in model.metrics.items()]
-    return {"optimizer": optimizer, "loss": _loss_settings(loss), "metrics": measured}
+        return {"optimizer": optimizer, **loss.config()}
+    binary = isinstance(loss, losses.BinaryCrossentropy)
+    measured = [
+        metrics.to_config(metric, name, binary=binary) for name, metric in model.metrics.items()
+    ]
+    return {"optimizer": optimizer, "loss": losses.to_config(loss), "metrics": measured}
 
 
-def _loss_settings(loss: Any) -> Any:
-    if type(loss) is losses.FunctionLoss:
-        return configs.of_function(loss.function)
-    known = losses.LOSSES.get(loss.name) is type(loss)
-    return loss.name if known else configs.of_object(loss)
+def restore_state(model: Any, arrays: Mapping[str, StoredArray]) -> None:
+    """Let the optimizer go on from its part of the arrays of a file that :func:`save` wrote.
 
-
-def _metric_settings(name: str, metric: Any) -> Any:
-    return name if name.lower() in metrics.METRICS else configs.of_function(metric)
+    Raises :class:`~minnet.errors.ArgumentError` or :class:`~minnet.errors.ShapeError` where they
+    are the state of another optimizer or of other parameters.
+    """
+    state = {
+        name.removeprefix(OPTIMIZER): array.read()
+        for name, array in arrays.items()
+        if name.startswith(OPTIMIZER)
+    }
+    model.optimizer.load_state_arrays(state)
+    owners = {name.rpartition("/")[0] for name in state}
+    for parameter in model.parameters():
+        if parameter.name in owners:
+            model.optimizer.state_of(parameter)  # raises now, and not at the next step

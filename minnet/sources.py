@@ -207,9 +207,12 @@ def prepare(
 def _by_class(class_weight: ClassWeight, targets: Array, model: Model) -> Array:
     """The weight of each row's class; 1 for classes without one."""
     shape = model.output_shape
-    classes = shape[-1] if shape and shape[-1] > 1 else 2
-    if targets.ndim > 2 or (targets.ndim == 2 and targets.shape[1] not in (1, classes)):
-        received = f"targets of shape {targets.shape}"
+    classes = shape[-1] if shape and isinstance(shape[-1], int) and shape[-1] > 1 else 2
+    labels = targets if isinstance(targets, np.ndarray) and targets.dtype.kind in "iu" else None
+    if labels is None and getattr(targets, "ndim", 0) == 2 and targets.shape[1] in (1, classes):
+        labels = targets.argmax(1) if targets.shape[1] > 1 else targets[:, 0].astype(np.int64)
+    if labels is None or labels.ndim != 1:
+        received = f"targets of shape {targets.shape}" if hasattr(targets, "shape") else "several"
         raise ArgumentError(mismatch("class_weight", "one class per row", received))
     if not isinstance(class_weight, Mapping):
         received = type(class_weight).__name__
@@ -220,8 +223,7 @@ def _by_class(class_weight: ClassWeight, targets: Array, model: Model) -> Array:
             expected = f"classes from 0 to {classes - 1}"
             raise ArgumentError(mismatch("class_weight", expected, repr(label)))
         table[label] = weight
-    labels = targets.argmax(1) if targets.ndim == 2 and targets.shape[1] > 1 else targets.ravel()
-    return as_finite("class_weight", table, model.dtype)[labels.astype(np.int64)]
+    return as_finite("class_weight", table, model.dtype)[labels]
 
 
 def source_of(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import minnet
 from minnet import initializers
 from minnet.layers import Layer
+from minnet.regularizers import L1L2
 from minnet.tensor import Tensor
 
 ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid"]
@@ -40,6 +41,7 @@ def dense(draw: Any) -> Layer:
         draw(st.integers(1, 4)),
         draw(st.sampled_from(ACTIVATIONS)),
         use_bias=draw(st.booleans()),
+        kernel_regularizer=draw(st.sampled_from([None, "l1", L1L2(0.5, 0.25)])),
         kernel_initializer=draw(st.sampled_from(INITIALIZERS)),
     )
 
@@ -60,9 +62,15 @@ def pooling(draw: Any) -> Layer:
     return kind(2, strides=draw(st.sampled_from([None, 1])), padding="same")
 
 
+def normalization(draw: Any) -> Layer:
+    kind = draw(st.sampled_from([minnet.BatchNormalization, minnet.LayerNormalization]))
+    return kind(epsilon=0.5, center=draw(st.booleans()), scale=draw(st.booleans()))
+
+
 IMAGE_LAYERS: list[Callable[[Any], Layer]] = [
     convolution,
     pooling,
+    normalization,
     lambda draw: minnet.ZeroPadding2D(draw(st.sampled_from([1, (0, 1)]))),
     lambda draw: Scale(draw(st.sampled_from([0.5, 2]))),
 ]
@@ -79,6 +87,8 @@ def models(draw: Any, custom: bool = True) -> minnet.Sequential:
         layers = [make(draw) for make in draw(st.lists(st.sampled_from(kinds), max_size=3))]
         layers.append(draw(st.sampled_from(ENDS))())
     layers += [dense(draw) for _ in range(draw(st.integers(0 if images else 1, 3)))]
+    if draw(st.booleans()):
+        layers += [minnet.Dropout(0.5), normalization(draw)]
     if draw(st.booleans()):
         layers.append(minnet.Activation(draw(st.sampled_from(ACTIVATIONS))))
     for layer in layers:
@@ -102,3 +112,25 @@ def assert_same_weights(one: Any, other: Any) -> None:
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()
+
+
+def branched() -> Any:
+    """Two inputs, one of them indices, a layer that is used twice, two outputs."""
+    numbers, words = minnet.Input((4,), name="numbers"), minnet.Input((3,), "int", name="words")
+    shared = minnet.Dense(5, "relu", kernel_regularizer="l2", name="shared")
+    embedded = minnet.Flatten()(minnet.Embedding(7, 2)(words))
+    both = minnet.Concatenate()([shared(numbers), shared(minnet.Dense(4)(embedded))])
+    hidden = minnet.Dropout(0.25)(minnet.BatchNormalization()(both))
+    size, kind = minnet.Dense(1, name="size"), minnet.Dense(3, "softmax", name="kind")
+    return minnet.Model([numbers, words], [size(hidden), kind(hidden)], seed=4)
+
+
+def branched_data(rows: int = 12) -> tuple[Any, Any]:
+    """Inputs and targets for :func:`branched`."""
+    rng = np.random.default_rng(5)
+    x = {
+        "numbers": rng.normal(size=(rows, 4)).astype(np.float32),
+        "words": rng.integers(0, 7, (rows, 3)),
+    }
+    y = {"size": rng.normal(size=(rows, 1)), "kind": rng.integers(0, 3, rows)}
+    return x, y

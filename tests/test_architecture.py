@@ -17,7 +17,7 @@ ROOT = Path(minnet.__file__).parent
 #: From the bottom to the top: a module imports from lines above its own only. Names leave out
 #: ``minnet.``; a package's own name is its ``__init__``, and "" is minnet's.
 LAYERS = [
-    ["errors"],
+    ["errors", "interrupts"],
     ["configs", "files", "tensor"],
     ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
@@ -60,11 +60,12 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "divergence", "optimizers", "progress", "saving"],
+    ["data.batches", "data.preparation", "data.readers", "divergence"],
+    ["optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
-        *("callbacks.excel", "callbacks.history", "callbacks.loggers", "callbacks.monitor"),
-        *("callbacks.progress_bar", "sources"),
+        *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
+        *("callbacks.monitor", "callbacks.progress_bar", "sources"),
     ],
     ["callbacks.checkpoint", "callbacks.rates", "callbacks.stopping"],
     ["callbacks"],

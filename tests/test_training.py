@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minnet.random
-from minnet import training
+from minnet import Add, BatchNormalization, Input, Model, training
 from minnet.errors import ArgumentError, NumberError
 from minnet.layers import Dense, Layer
 from minnet.optimizers import SGD
@@ -269,6 +271,25 @@ def test_a_loss_may_be_at_fault_itself() -> None:
         model.fit(X[:, :2], X[:, 0], verbose=0)
 
 
+def test_statistics_of_batches_stay_finite_too() -> None:
+    model = Sequential([BatchNormalization(input_shape=(3,)), Dense(1), Steep()], seed=0)
+    model.compile(SGD(1e9), "mse")
+    with pytest.raises(NumberError, match=r"epoch \d+, batch \d+: .*the sum of their squares"):
+        model.fit(X, X[:, :1], batch_size=4, epochs=50, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_the_layer_is_found_in_a_graph_of_layers() -> None:
+    inputs = Input((3,))
+    left, right = Dense(4, "tanh", name="left")(inputs), Dense(4, "exp", name="right")(inputs)
+    model = Model(inputs, Dense(1, name="top")(Add()([left, right])))
+    model.compile("sgd", "mse")
+    weights = [w * 0 + 60 for w in model.get_weights()]
+    model.set_weights(weights)
+    with pytest.raises(NumberError, match="loss inf; it first arose in layer 'right', forward pas"):
+        model.fit(X * 0 + 1, Y, verbose=0)
+
+
 class Steep(Layer):
     """Its output is finite, its gradient is not."""
 
@@ -305,6 +326,34 @@ def test_ctrl_c_leaves_a_usable_model_and_its_history(monkeypatch: pytest.Monkey
     assert len(model.history.history["loss"]) == 2
     assert model.predict(X).shape == (20, 4)
     assert model.fit(X, Y, verbose=0).epoch == [0]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(times: int) -> None:
+    """Half of the weights new and half of them old would be no model; a second one is heeded."""
+
+    class Interrupted(SGD):
+        calls = 0
+
+        def update(self, parameter: Any, *others: Any) -> Any:
+            self.calls += 1
+            if self.calls == 6:  # the second of the second step's four parameters
+                for _ in range(times):
+                    os.kill(os.getpid(), signal.SIGINT)
+            return super().update(parameter, *others)
+
+    models = [classifier(seed=0) for _ in range(2)]
+    models[0].optimizer = Interrupted(0.1)
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            models[0].fit(X, Y, batch_size=5, verbose=0, shuffle=False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    models[1].fit(X[:10], Y[:10], batch_size=5, verbose=0, shuffle=False)
+    assert same(*(model.get_weights() for model in models)) == (times == 1)
 
 
 def test_large_gradients_that_are_finite_each_are_used() -> None:

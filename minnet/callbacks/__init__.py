@@ -1,5 +1,6 @@
 """What ``fit`` calls on its way: see :class:`Callback`."""
 
+from minnet.callbacks.backup import BackupAndRestore
 from minnet.callbacks.base import Callback, CallbackList
 from minnet.callbacks.checkpoint import ModelCheckpoint
 from minnet.callbacks.excel import ExcelLogger
@@ -10,6 +11,7 @@ from minnet.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from minnet.callbacks.stopping import EarlyStopping
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
