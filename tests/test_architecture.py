@@ -19,6 +19,7 @@ ROOT = Path(minnet.__file__).parent
 LAYERS = [
     ["errors", "interrupts"],
     ["configs", "files", "tensor"],
+    ["plots"],
     ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],
@@ -61,7 +62,7 @@ LAYERS = [
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
     ["data.batches", "data.preparation", "data.readers", "divergence"],
-    ["optimizers", "plots", "progress", "saving"],
+    ["optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
