@@ -7,8 +7,11 @@ it back looks the name up in a table and hands it the settings; nothing is impor
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from minnet.errors import ArgumentError, mismatch, unknown_name
 
@@ -58,6 +61,24 @@ def build(kind: str, config: Any, table: Mapping[str, Any]) -> Any:
         advice = f"{name}.config() gives the keyword arguments of {name}(...)."
         received = f"{', '.join(map(str, settings)) or 'none'} ({error})"
         raise ArgumentError(mismatch(name, "settings that it takes", received, advice)) from None
+
+
+def to_json(value: Any) -> str:
+    """Settings as JSON, NumPy's numbers as Python's; the same settings give the same text.
+
+    Raises :class:`~minnet.errors.ArgumentError` for anything but numbers, texts, lists and dicts.
+    """
+    try:
+        return json.dumps(value, default=_plain, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        expected = "numbers, texts, lists and dicts"
+        raise ArgumentError(mismatch("settings", expected, str(error))) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(type(value).__name__)
 
 
 def read(kind: str, config: Any) -> tuple[str, Config]:

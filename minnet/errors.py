@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MinnetError(Exception):
@@ -40,7 +41,13 @@ class WorkbookError(MinnetError, ValueError):
 
 
 class FileError(MinnetError, ValueError):
-    """A file that cannot be written or read, or does not hold what it should."""
+    """A file that cannot be written or read, or does not hold what it should.
+
+    ``report``: where weights do not fit, what does and what does not
+    (:class:`~minnet.weights.LoadReport`).
+    """
+
+    report: Any = None
 
 
 class MissingDependencyError(MinnetError, ImportError):

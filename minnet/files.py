@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,11 +15,15 @@ from minnet.errors import FileError, MinnetError, mismatch
 PathLike = str | os.PathLike[str]
 
 
+#: How the name ends of what a killed process leaves beside a file that it was writing.
+LEFTOVER = ".part"
+
+
 @contextmanager
 def replacing(
     path: PathLike, content: str, error_kind: type[MinnetError] = FileError
 ) -> Iterator[Path]:
-    """A temporary name in the directory of ``path``; what is written there takes its place.
+    """A temporary name beside ``path``; what is written there takes its place.
 
     The move comes last, after the bytes are on the disk, and is one step: whoever looks, or starts
     again after a crash, finds the former file or the new one. If anything is raised inside, the
@@ -30,24 +36,30 @@ def replacing(
     try:
         if target.is_dir():
             raise IsADirectoryError(None, "a directory of this name")
-        # mkstemp: two who save at once do not write into each other's file.
-        handle, name = tempfile.mkstemp(".part", target.name[:100], target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        # A directory of its own: libraries may want temporary files too, and two who save at once
+        # do not write into each other's.
+        beside = tempfile.mkdtemp(LEFTOVER, target.name[:100], target.parent)
+        temporary = Path(beside) / target.name
         try:
             yield temporary
             os.chmod(temporary, 0o666 & ~_umask())
             _flush(temporary)
             os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
         with suppress(OSError):  # a directory one may not read
             _flush(target.parent)
     except OSError as error:
         received = f"{error.strerror or error}."
         expected = f"{target}: expected a place to write {content}, received: "
         raise error_kind(expected + received) from None
+
+
+def remove_leftovers(path: PathLike) -> None:
+    """Remove what processes that were killed left beside a file that nobody is writing now."""
+    target = Path(path)
+    for leftover in target.parent.glob(f"{glob.escape(target.name[:100])}*{LEFTOVER}"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def require_file(path: PathLike, content: str) -> Path:

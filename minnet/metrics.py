@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from minnet import configs
 from minnet.errors import unknown_name
 from minnet.tensor import Array
 
@@ -52,3 +54,14 @@ def get(metric: str | Metric, *, binary: bool = False) -> tuple[str, Metric]:
     except KeyError:
         raise unknown_name("metric", metric, METRICS) from None
     return str(metric), binary_accuracy if binary and function is accuracy else function
+
+
+def to_config(metric: str | Metric, name: str = "", *, binary: bool = False) -> Any:
+    """A metric as JSON holds it: its name, or what a function of one's own is known by.
+
+    ``name``, ``binary``: of what :func:`get` gave, and what it was given for that.
+    """
+    if not callable(metric):
+        return metric
+    known = name.lower() in METRICS and get(name, binary=binary)[1] is metric
+    return name if known else configs.of_function(metric)

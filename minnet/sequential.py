@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minnet.errors import ArgumentError, ShapeError, mismatch
-from minnet.layers import Layer, Shape, run_through
-from minnet.losses import as_finite
+from minnet import configs
+from minnet.configs import Config
+from minnet.errors import ArgumentError, mismatch
+from minnet.graph import Call
+from minnet.inputs import prepare_input
+from minnet.layers import Layer, Shape, Symbol, run_through
+from minnet.layers.naming import name_among
 from minnet.model import Model
-from minnet.tensor import Array, Tensor
+from minnet.saving import make_layer
+from minnet.tensor import Array
 from minnet.training import numbers
 
 
@@ -37,6 +43,28 @@ class Sequential(Model):
         for layer in layers or ():
             self.add(layer)
 
+    def config(self) -> Config:
+        """The settings of the model and its layers, as JSON can hold them; not their numbers."""
+        layers = [configs.of_object(layer) for layer in self.layers]
+        return {"name": self.name, "dtype": str(self.dtype), "layers": layers}
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        make_layer: Callable[[Config], Layer] = make_layer,
+        rng: np.random.Generator | None = None,
+    ) -> Sequential:
+        """An equal model with new weights, from what :meth:`config` gave.
+
+        ``make_layer``: makes a layer of its settings. ``rng``: the model's own generator.
+        """
+        model = cls(name=config["name"], dtype=config["dtype"])
+        model._rng = rng
+        for layer in config["layers"]:
+            model.add(make_layer(layer))
+        return model
+
     # -- the chain -------------------------------------------------------------------------------
 
     def add(self, layer: Layer) -> None:
@@ -52,14 +80,7 @@ class Sequential(Model):
             advice = "A Layer of your own calls super().__init__() in its __init__."
             received = type(layer).__name__
             raise ArgumentError(mismatch(f"{self.name}.add", "a Layer", received, advice))
-        names = {other.name for other in self.layers}
-        if not layer.is_named:
-            number = next(k for k in range(1, len(names) + 2) if f"{layer.kind}_{k}" not in names)
-            layer.name = f"{layer.kind}_{number}"
-        elif layer.name in names:
-            advice = "Assign another to layer.name; one layer cannot be added twice."
-            received = f"a second {layer.name!r}"
-            raise ArgumentError(mismatch(f"{self.name}.add", "a new name", received, advice))
+        name_among(layer, {other.name for other in self.layers}, f"{self.name}.add")
         shape = self.layers[-1].output_shape if self.layers else layer.input_shape
         if shape is not None:
             layer.set_up(shape, self.dtype, self._rng)
@@ -100,8 +121,19 @@ class Sequential(Model):
 
     # -- calculating -----------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, as_scores: bool = False) -> Tensor:
+    @property
+    def calls(self) -> list[Call]:
+        return [
+            Call(layer, (k - 1,) if k else (), layer.output_shape or ())
+            for k, layer in enumerate(self.layers)
+        ]
+
+    def forward(self, x: Any, as_scores: bool = False) -> Any:
         self._require_layers("calling it")
+        if type(x) is Symbol:
+            for layer in self.layers:
+                x = layer(x)
+            return x
         if not as_scores:
             return run_through(self.layers, x)
         return self.layers[-1].scores(run_through(self.layers[:-1], x))
@@ -114,9 +146,4 @@ class Sequential(Model):
             array = array[:, None]
         if self.layers[-1].output_shape is None:
             self.build(array.shape[1:])
-        if array.shape[1:] != first.input_shape:
-            where = f"inputs x of layer {first.name!r}"
-            expected = f"rows of shape {first.input_shape}"
-            advice = "One row alone is x.reshape(1, -1)." if array.ndim == 1 else ""
-            raise ShapeError(mismatch(where, expected, f"an array of shape {array.shape}", advice))
-        return as_finite("inputs x", array, self.dtype)
+        return prepare_input(array, first, self.dtype, f"inputs x of layer {first.name!r}")

@@ -8,7 +8,8 @@ from typing import Any
 from minnet.configs import Config
 from minnet.errors import ShapeError, mismatch
 from minnet.kernels.geometry import resolve_padding
-from minnet.layers.base import Function, Layer, Shape
+from minnet.layers.activations import Function
+from minnet.layers.base import Layer, Shape
 from minnet.ops.pad import pad
 from minnet.ops.pool import flatten
 from minnet.tensor import Tensor

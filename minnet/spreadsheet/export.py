@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from minnet.errors import ArgumentError, NumberError, WorkbookError, mismatch
 from minnet.ops.base import CellWriter
-from minnet.recording import no_grad
+from minnet.recording import no_grad, training_mode
+from minnet.several import as_tensors, each, parts_of
 from minnet.spreadsheet.book import NETWORK, Book, StepSheet
 from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
 from minnet.spreadsheet.overview import TRAINING, ContentsSheet, TrainingSheet
@@ -97,7 +98,7 @@ class _ModelExport:
         x, y = model.prepare(x, y)
         self._source = model
         self._exact = model.astype(np.float64)
-        self._x, self._y = x.astype(np.float64), _as_float64(y)
+        self._x, self._y = each(_as_float64, x), each(_as_float64, y)
         size = len(x) if batch_size is None else batch_size
         if size < 1:
             raise ArgumentError(mismatch("export_xlsx", "batch_size of 1 or more", repr(size)))
@@ -109,11 +110,13 @@ class _ModelExport:
     def write(self, path: Path, check: bool, max_formulas: int, title: str | None) -> Export:
         trained = sum(p.size for p in self._exact.trainable_parameters())
         self._require_size(2 * trained, max_formulas)  # gradients and new weights alone
-        first = self._trace(self._exact, self._batches[0])
+        # A copy, so that the check sheet draws the dropout masks of the first step again.
+        model = self._exact.astype(np.float64)
+        first = self._trace(model, self._batches[0])
         self._require_size(first.least_formulas(), max_formulas)
         book = Book()
         contents = ContentsSheet(book, title or f"minnet: {self._source.name}")
-        sheets, passes = self._write_steps(book, first)
+        sheets, passes = self._write_steps(book, model, first)
         others = []
         if check and first.new:
             CheckSheet(book, sheets[0], self._nudged)
@@ -132,8 +135,9 @@ class _ModelExport:
         _require_finite(step)
         return step
 
-    def _write_steps(self, book: Book, first: Pass) -> tuple[list[StepSheet], list[Pass]]:
-        model = self._exact.astype(np.float64)
+    def _write_steps(
+        self, book: Book, model: Any, first: Pass
+    ) -> tuple[list[StepSheet], list[Pass]]:
         sheets: list[StepSheet] = []
         passes: list[Pass] = []
         for number, batch in enumerate(self._batches, 1):
@@ -186,16 +190,21 @@ class _ModelExport:
         """The largest difference that float32 makes to the loss and the last layer's output."""
         if self._source.dtype == np.float64:
             return None
-        batch = self._batches[0]
-        dtype = self._source.dtype
+        rows = self._batches[0]
+        x, y = self._x[rows], self._y[rows]
+        # A copy draws the same masks as the pass that is shown.
+        rough = self._source.astype(self._source.dtype)
+
+        def back(array: Array) -> Tensor:
+            return Tensor(array.astype(rough.dtype) if array.dtype.kind == "f" else array)
+
+        with no_grad(), training_mode():
+            loss, _ = rough.loss_of(each(back, x), each(back, y))
         with no_grad():
-            y = self._y[batch]
-            target = y.astype(dtype) if y.dtype.kind == "f" else y
-            loss, _ = self._source.loss_of(Tensor(self._x[batch].astype(dtype)), Tensor(target))
-        exact = self._exact.predict(self._x[batch])
-        rough = self._source.predict(self._x[batch].astype(dtype))
-        outputs = float(np.abs(exact - rough).max())
-        return max(outputs, abs(float(loss.item()) - float(first.result.value)))
+            exact = self._exact.forward(as_tensors(x))
+            outputs = zip(parts_of(exact), parts_of(rough.forward(each(back, x))), strict=True)
+            furthest = [float(np.abs(a.data - b.data).max()) for a, b in outputs]
+        return max(*furthest, abs(float(loss.item()) - float(first.result.value)))
 
 
 def _advance(model: Any, step: Pass) -> None:

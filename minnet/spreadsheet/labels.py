@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from minnet.ops.base import COMPARISON, Placement, Pointwise
-from minnet.spreadsheet.blocks import FILTERS, TRANSPOSED
+from minnet.spreadsheet.blocks import FILTERS, NORMAL, TRANSPOSED
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
@@ -19,6 +19,7 @@ _EXPLAINED = {
     "input": "an input: change a number",
     "target": "what it should be",
     "state": "from the steps before",
+    "mask": "1 keeps, 0 drops: change it",
     "constant": "constants",
     "seed": "the chain rule starts with 1",
 }
@@ -107,7 +108,10 @@ class Labels:
         block = self._plan.blocks[node]
         if node.op is None:
             if node.kind == "parameter":
-                return _LEARNED.get(block.lies, "learned")
+                if block.lies == NORMAL and node.value.ndim == 2:
+                    return "row i stands for index i"
+                learned = any(t.requires_grad for t in node.tensors)
+                return _LEARNED.get(block.lies, "learned" if learned else "kept, not learned")
             return _EXPLAINED.get(node.kind, "")
         if node in self._plan.helpers.values():
             return "the same numbers" + (", transposed" if block.lies == TRANSPOSED else "")

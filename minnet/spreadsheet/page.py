@@ -125,7 +125,7 @@ class Page:
 
     def _role(self, block: Block) -> str:
         node = block.node
-        if node.kind in ("input", "target", "constant", "seed"):
+        if node.kind in ("input", "target", "mask", "constant", "seed"):
             return "input"
         if node.kind in ("parameter", "state"):
             return "parameter"

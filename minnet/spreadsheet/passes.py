@@ -10,7 +10,8 @@ import numpy as np
 
 from minnet.autodiff import backpropagate
 from minnet.errors import ArgumentError, DtypeError, GraphError, ShapeError, mismatch
-from minnet.recording import no_grad
+from minnet.recording import no_grad, training_mode
+from minnet.several import Several, parts_of
 from minnet.spreadsheet.labels import FUNCTION, INPUTS, OPTIMIZER, RATE
 from minnet.spreadsheet.trace import FORWARD, Node, Trace
 from minnet.tensor import Array, Tensor, wrap
@@ -28,7 +29,8 @@ class Pass:
     inputs: list[Node] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
     new: dict[Node, Node] = field(default_factory=dict)  # parameter -> its new value
-    target: Node | None = None
+    masks: list[Node] = field(default_factory=list)  # which numbers dropout has kept
+    target: Node | None = None  # where there is one alone
     states: list[Node] = field(default_factory=list)  # what the optimizer remembers, before
     new_states: dict[str, Node] = field(default_factory=dict)  # and after, by the name before
 
@@ -40,13 +42,14 @@ class Pass:
         return sum(n.value.size for n in shown if n.op is not None)
 
 
-def trace_step(model: Any, x: Array, y: Array) -> Pass:
+def trace_step(model: Any, x: Any, y: Any) -> Pass:
     """Forward, loss, backward and update of a compiled float64 model on one batch."""
     trace = Trace()
     with trace.watching():
-        inputs, loss = _run(trace, model, x, y)
+        with training_mode() as deferred:
+            inputs, targets, loss = _run(trace, model, x, y)
         trained = model.trainable_parameters()
-        wanted = [t for t in (inputs[0], *trained) if t.requires_grad]
+        wanted = [t for t in (*inputs, *trained) if t.requires_grad]
         gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
         step = Pass(trace, trace.node_of(loss), model.optimizer.base_lr)
         update = _Update(step, model.optimizer, loss)
@@ -54,7 +57,13 @@ def trace_step(model: Any, x: Array, y: Array) -> Pass:
             gradient = gradients.get(id(parameter))
             if gradient is not None:
                 update.move(parameter, gradient)
-    _finish(step, inputs, model)
+        present: dict[int, Tensor] = {}
+        for parameter, function in deferred:
+            with trace.update_scope(parameter), no_grad():
+                new = function(present.get(id(parameter), parameter))
+                present[id(parameter)] = new.named(f"new {parameter.name}")
+            step.new[trace.node_of(parameter)] = trace.node_of(new)
+    _finish(step, inputs, targets, model)
     return step
 
 
@@ -114,13 +123,13 @@ class _Update:
                 self._step.new_states[f"{OPTIMIZER}_{name}"] = self._trace.node_of(value)
 
 
-def trace_loss(model: Any, x: Array, y: Array) -> Pass:
-    """The forward pass and the loss alone."""
+def trace_loss(model: Any, x: Any, y: Any) -> Pass:
+    """The forward pass of training and the loss alone."""
     trace = Trace()
-    with trace.watching(), no_grad():
-        inputs, loss = _run(trace, model, x, y)
+    with trace.watching(), no_grad(), training_mode():
+        inputs, targets, loss = _run(trace, model, x, y)
     step = Pass(trace, trace.node_of(loss))
-    _finish(step, inputs, model)
+    _finish(step, inputs, targets, model)
     return step
 
 
@@ -178,21 +187,31 @@ def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:
     return tensor
 
 
-def _run(trace: Trace, model: Any, x: Array, y: Array) -> tuple[list[Tensor], Tensor]:
-    """The watched forward pass of a model: its inputs and its loss."""
-    inputs = [_leaf(trace, x, "input", "x"), _leaf(trace, y, "target", "target")]
+def _run(trace: Trace, model: Any, x: Any, y: Any) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """The watched forward pass of a model: its inputs, its targets and its loss."""
+    arrays, answers = parts_of(x), parts_of(y)
+    names = ["x"] if len(arrays) == 1 else model.input_names
+    wanted = ["target"] if len(answers) == 1 else [f"{n}_target" for n in model.output_names]
+    inputs = [_leaf(trace, a, "input", n) for a, n in zip(arrays, names, strict=True)]
+    targets = [_leaf(trace, a, "target", n) for a, n in zip(answers, wanted, strict=True)]
     for parameter in model.parameters():
         trace.announce(parameter, "parameter")
     with trace.scope(INPUTS):
-        trace.node_of(inputs[0])
-    loss, _ = model.loss_of(*inputs)
-    return inputs, loss.named("loss")
+        for tensor in inputs:
+            trace.node_of(tensor)
+    loss, _ = model.loss_of(_joined(inputs), _joined(targets))
+    return inputs, targets, loss.named("loss")
 
 
-def _finish(step: Pass, inputs: list[Tensor], model: Any) -> None:
-    step.inputs = [step.trace.node_of(t) for t in inputs]
+def _joined(tensors: list[Tensor]) -> Any:
+    return tensors[0] if len(tensors) == 1 else Several(tensors)
+
+
+def _finish(step: Pass, inputs: list[Tensor], targets: list[Tensor], model: Any) -> None:
+    step.inputs = [step.trace.node_of(t) for t in (*inputs, *targets)]
     step.parameters = [n for n in step.trace.nodes if n.kind == "parameter"]
-    step.target = step.inputs[1]
+    step.masks = [n for n in step.trace.nodes if n.kind == "mask"]
+    step.target = step.trace.node_of(targets[0]) if len(targets) == 1 else None
     if not step.parameters:
         raise ArgumentError(
             mismatch("export", "a model whose loss uses its weights", f"{model!r} without any")

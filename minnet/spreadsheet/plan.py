@@ -106,6 +106,8 @@ class Plan:
                     lies[x] = COLUMN
                 if i in node.op.filters:
                     lies[x] = FILTERS
+                if i in node.op.tables and x.kind == "parameter":
+                    lies[x] = NORMAL
         for node, (slot, _) in self._slots.items():
             if node is not slot and slot in lies and node.shape == slot.shape:
                 lies[node] = lies[slot]
@@ -203,7 +205,11 @@ class Plan:
 
     def _align(self, node: Node) -> None:
         """See to it that ranges which are multiplied run in one direction."""
-        if node.op is None or node.op.reads_ranges != (0, 1):
+        if node.op is None:
+            return
+        for operand in node.op.columns:
+            self._stand(node, operand)
+        if node.op.columns or node.op.reads_ranges != (0, 1):
             return
         if node.op.filters:
             self._align_tiles(node)
@@ -217,6 +223,14 @@ class Plan:
             first = 1
         if self._direction(b, 1, a) != first:
             self._copy(node, 1, b, TRANSPOSED if first == 1 else NORMAL)
+
+    def _stand(self, node: Node, operand: int) -> None:
+        """See to it that the columns of an operand run down without a gap."""
+        x = node.inputs[operand]
+        if isinstance(x, Node):
+            found = self.place(x)
+            if found is None or (np.diff(found[1], axis=0) != ROW).any():
+                self._copy(node, operand, x, COLUMN if x.value.ndim == 1 else NORMAL)
 
     def _align_tiles(self, node: Node) -> None:
         """See to it that windows and filters are rectangles that lie alike."""

@@ -82,6 +82,10 @@ class Trace:
         """Say what a leaf is; it joins the layer that uses it first."""
         self._announced[id(tensor)] = tensor, kind
 
+    def mention(self, tensor: Tensor) -> None:
+        """A leaf that belongs to the current scope, whoever uses it first."""
+        self.node_of(tensor)
+
     def leaf(self, tensor: Tensor, kind: str) -> Node:
         """Note a tensor that the calculation starts from, in the current scope."""
         node = Node(None, (), tensor.data, self._scopes[-1], self.phase, kind, owner=self._owner)
