@@ -10,6 +10,7 @@ from minnet import initializers, ops, regularizers, schedules
 from minnet.autodiff import grad
 from minnet.callbacks import Callback, History
 from minnet.errors import MinnetError
+from minnet.folding import fold_batch_normalization
 from minnet.functional import Functional as Model
 from minnet.layers import (
     Activation,
@@ -96,6 +97,7 @@ __all__ = [
     "ZeroPadding2D",
     "accuracy",
     "export_xlsx",
+    "fold_batch_normalization",
     "grad",
     "initializers",
     "load",

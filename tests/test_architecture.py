@@ -50,7 +50,7 @@ LAYERS = [
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
-    ["graph", "inputs"],
+    ["graph", "inputs", "plots"],
     ["drawing"],
     ["summary"],
     ["objectives"],
@@ -61,7 +61,7 @@ LAYERS = [
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
     ["data.batches", "data.preparation", "data.readers", "divergence"],
-    ["optimizers", "plots", "progress", "saving"],
+    ["optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
@@ -72,6 +72,7 @@ LAYERS = [
     ["fitting", "lr_finder"],
     ["model"],
     ["functional", "sequential"],
+    ["folding"],
     ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
