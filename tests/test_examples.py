@@ -41,6 +41,13 @@ def test_an_example_runs_and_its_book_is_right(name: str, tmp_path: Path) -> Non
     assert [file.name for file in tmp_path.iterdir()] == [f"{name}.xlsx"]
 
 
+def test_the_films_are_learned_and_drawn(tmp_path: Path) -> None:
+    run("films", tmp_path)
+    report = verify_xlsx(tmp_path / "films.xlsx")
+    assert report.ok, report.summary()
+    assert (tmp_path / "films.svg").read_text(encoding="utf-8").startswith("<svg ")
+
+
 def test_an_example_writes_where_it_is_told_to(tmp_path: Path) -> None:
     run("function", tmp_path, "elsewhere.xlsx")
     assert [file.name for file in tmp_path.iterdir()] == ["elsewhere.xlsx"]
