@@ -6,7 +6,7 @@ forward pass, backward pass and update can be written to a workbook of live form
 
 from typing import TYPE_CHECKING, Any
 
-from minnet import initializers, ops, regularizers, schedules
+from minnet import callbacks, data, initializers, ops, regularizers, schedules
 from minnet.autodiff import grad
 from minnet.callbacks import Callback, History
 from minnet.errors import MinnetError
@@ -96,6 +96,8 @@ __all__ = [
     "Tensor",
     "ZeroPadding2D",
     "accuracy",
+    "callbacks",
+    "data",
     "export_xlsx",
     "fold_batch_normalization",
     "grad",

@@ -19,6 +19,7 @@ ROOT = Path(minnet.__file__).parent
 LAYERS = [
     ["errors", "interrupts"],
     ["configs", "files", "tensor"],
+    ["plots"],
     ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],

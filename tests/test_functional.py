@@ -137,6 +137,22 @@ def test_several_inputs_and_outputs_in_every_verb() -> None:
     np.testing.assert_array_equal(model.predict([x[0][:3], x[1][:3]])[0], model.predict(x)[0][:3])
 
 
+def test_an_output_that_is_used_further_is_both() -> None:
+    """The loss takes its scores, the next layer its probabilities."""
+    start = Input((4,), np.float64)
+    classes = Dense(3, "softmax", name="classes")(start)
+    model = Model(start, [classes, Dense(1, name="top")(classes)])
+    model.compile("sgd", [SPARSE, "mse"])
+    x, y = RNG.normal(size=(6, 4)), [RNG.integers(0, 3, 6), RNG.normal(size=(6, 1))]
+    _, first, second = model.evaluate(x, y)
+    w, b, top, bias = model.get_weights()
+    e = np.exp(x @ w + b)
+    p = e / e.sum(1, keepdims=True)
+    assert first == pytest.approx(-np.log(p[np.arange(6), y[0]]).mean())
+    assert second == pytest.approx(((p @ top + bias - y[1]) ** 2).mean())
+    assert np.isfinite(model.train_on_batch(x, y)).all()
+
+
 def test_losses_and_metrics_by_name() -> None:
     model = twins()
     losses = {"which": SPARSE, "alike": "mse"}
@@ -214,6 +230,24 @@ def test_a_saved_net_is_loaded(tmp_path: Path) -> None:
     for one in (model, again):
         one.fit(x, y, verbose=0)
     np.testing.assert_array_equal(model.predict(x), again.predict(x))
+
+
+def test_a_saved_net_of_several_outputs_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    model = twins()
+    x, y = twin_data()
+    model.compile(minnet.Adam(0.01), ["mse", SPARSE], {"which": ["accuracy"]}, [1, 0.5])
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "net.safetensors")
+    again = minnet.load_model(tmp_path / "net.safetensors")
+    assert again.evaluate(x, y) == model.evaluate(x, y)
+    for one in (model, again):
+        one.fit(x, y, epochs=2, batch_size=5, verbose=0)
+    assert again.evaluate(x, y) == model.evaluate(x, y)
+    again.save(tmp_path / "again.safetensors")
+    model.save(tmp_path / "net.safetensors")
+    first, second = (tmp_path / f"{name}.safetensors" for name in ("net", "again"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_exports_and_recalculates(tmp_path: Path) -> None:

@@ -63,11 +63,11 @@ def write_curves(
                 put(row, column, float(values_of_epoch[name]), style=style("decimal"))
         step = (live or {}).get(int(values_of_epoch["epoch"]))
         if step is not None:
-            put(row, len(names) + 2, f"its first step, live: {step}", style=style("note"))
+            put(row, len(names) + 3, f"its first step, live: {step}", style=style("note"))
     for column in range(1, len(names) + 2):
         sheet.column_dimensions[column_letters(column)].width = 14
     sheet.freeze_panes = f"B{_FIRST}"
-    place = column_letters(len(names) + (3 if not live else 6))
+    place = column_letters(len(names) + (3 if not live else 7))
     for number, (kind, members) in enumerate(groups(names).items()):
         chart = _chart(kind, [names.index(name) + 2 for name in members], sheet, last)
         sheet.add_chart(chart, f"{place}{_HEAD + number * _CHART_ROWS}")
