@@ -10,6 +10,7 @@ from minnet import callbacks, data, initializers, ops, regularizers, schedules
 from minnet.autodiff import grad
 from minnet.callbacks import Callback, History
 from minnet.errors import MinnetError
+from minnet.folding import fold_batch_normalization
 from minnet.functional import Functional as Model
 from minnet.layers import (
     Activation,
@@ -98,6 +99,7 @@ __all__ = [
     "callbacks",
     "data",
     "export_xlsx",
+    "fold_batch_normalization",
     "grad",
     "initializers",
     "load",

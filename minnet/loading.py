@@ -12,7 +12,7 @@ from minnet.files import PathLike, require_file
 from minnet.functional import Functional
 from minnet.layers import Layer, Shape
 from minnet.model import Model
-from minnet.saving import LAYERS, OPTIMIZER
+from minnet.saving import LAYERS, restore_state
 from minnet.sequential import Sequential
 from minnet.tensor import Array
 from minnet.weights.safetensors import opened_with, places
@@ -73,8 +73,7 @@ class _Reader:
     ):
         self._file = file
         self._weights = {name: arrays[name] for name in weights}
-        others = {name: array for name, array in arrays.items() if name not in self._weights}
-        self._state = {name: a for name, a in others.items() if name.startswith(OPTIMIZER)}
+        self._arrays = {name: array for name, array in arrays.items() if name not in self._weights}
         self._layers = {**LAYERS, **custom_layers}
         self._objects = custom_objects
 
@@ -152,6 +151,4 @@ class _Reader:
             kinds = {kind.__name__: kind for kind in optimizers.OPTIMIZERS.values()}
             optimizer = configs.build("optimizer", optimizer, kinds)
         model.compile(optimizer, **{k: v for k, v in known.items() if k != "optimizer"})
-        optimizer.load_state_arrays(
-            {name.removeprefix(OPTIMIZER): array.read() for name, array in self._state.items()}
-        )
+        restore_state(model, self._arrays)

@@ -23,7 +23,7 @@ from minnet.layers import Layer
 from minnet.objectives import Objectives
 from minnet.tensor import Array
 from minnet.weights import LoadReport, safetensors
-from minnet.weights.stored import arrays_of
+from minnet.weights.stored import StoredArray, arrays_of
 
 #: What stands before the names of the optimizer's arrays.
 OPTIMIZER = "optimizer/"
@@ -189,3 +189,21 @@ def _compile_settings(model: Any) -> Config:
         metrics.to_config(metric, name, binary=binary) for name, metric in model.metrics.items()
     ]
     return {"optimizer": optimizer, "loss": losses.to_config(loss), "metrics": measured}
+
+
+def restore_state(model: Any, arrays: Mapping[str, StoredArray]) -> None:
+    """Let the optimizer go on from its part of the arrays of a file that :func:`save` wrote.
+
+    Raises :class:`~minnet.errors.ArgumentError` or :class:`~minnet.errors.ShapeError` where they
+    are the state of another optimizer or of other parameters.
+    """
+    state = {
+        name.removeprefix(OPTIMIZER): array.read()
+        for name, array in arrays.items()
+        if name.startswith(OPTIMIZER)
+    }
+    model.optimizer.load_state_arrays(state)
+    owners = {name.rpartition("/")[0] for name in state}
+    for parameter in model.parameters():
+        if parameter.name in owners:
+            model.optimizer.state_of(parameter)  # raises now, and not at the next step

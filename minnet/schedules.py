@@ -247,12 +247,16 @@ class AdagradAnnealing(Annealing):
 
     def measure(self, slots: Slots) -> Array:
         size = np.sqrt(slots["squares"], dtype=np.float64) / self.every
-        return np.asarray(size / slots["scale"] * (self.lr * self.cut))
+        scale = np.asarray(slots["scale"], np.float64)
+        # A weight that had no gradient in the epoch before is left out.
+        ratio = np.divide(size, scale, out=np.zeros_like(scale), where=scale > 0)
+        return np.asarray(ratio * (self.lr * self.cut))
 
     def judge(self, size: float) -> None:
-        while size > self.growth * self.reference:
-            self.cut /= self.divisor
-            size /= self.divisor
+        if self.reference > 0:
+            while self.growth * self.reference < size < math.inf:
+                self.cut /= self.divisor
+                size /= self.divisor
         self.reference = size
 
 

@@ -420,6 +420,17 @@ def penalty(draw: Draw) -> Example:
 
 
 @st.composite
+def dot_rows(draw: Draw) -> Example:
+    shape = draw(shapes(min_dims=2, max_dims=2, **sides))
+    return Example(
+        ops.dot_rows,
+        (draw(arrays(shape)), draw(arrays(shape))),
+        lambda a, b: (a * b).sum(1, keepdims=True),
+        lambda t, a, b: (a * b).sum(1, keepdim=True),
+    )
+
+
+@st.composite
 def dropped(draw: Draw) -> Example:
     a, b = draw(broadcastable_shapes(**sides))
     mask = draw(arrays(b, 0, 1, away_from=(), margin=1))
@@ -944,6 +955,7 @@ CASES: dict[str, SearchStrategy[Example]] = {
     "dilate2d": dilate2d(),
     "descend": descent(),
     "divide": binary(ops.divide, np.divide, lambda t, a, b: a / b, low=0.25),
+    "dot_rows": dot_rows(),
     "drop": dropped(),
     "elu": st.one_of(
         unary(ops.elu, _elu, lambda t, x: t.nn.functional.elu(x)),

@@ -13,20 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from saving_cases import branched, branched_data
 
 import minnet
 from minnet import layers
-from minnet.callbacks import BackupAndRestore, Callback
-from minnet.callbacks.stopping import EarlyStopping
+from minnet.callbacks import BackupAndRestore, Callback, EarlyStopping, ReduceLROnPlateau
+from minnet.optimizers import SGD
 
 EPOCHS, ROWS, BATCH = 6, 44, 8
 X = np.random.default_rng(1).normal(size=(ROWS, 5)).astype(np.float32)
 Y = (X.sum(1) > 0).astype(int)
 
 
-def model_of(kind: str) -> minnet.Sequential:
-    """'seeded': a generator of its own; 'shared': the shared one, which is seeded here."""
+def model_of(kind: str) -> Any:
+    """'seeded': a generator of its own; 'shared': the shared one, which is seeded here; 'graph':
+    several inputs and outputs."""
     minnet.seed(7)
+    if kind == "graph":
+        graph = branched()
+        losses = {"size": "mse", "kind": "sparse_categorical_crossentropy"}
+        graph.compile(SGD(0.05, momentum=0.9), losses, {"kind": ["accuracy"]})
+        return graph
     net = [
         minnet.Dense(9, "relu", input_dim=5),
         layers.BatchNormalization(),
@@ -61,8 +68,10 @@ def train(kind: str, *more: Callback) -> dict[str, Any]:
     """What came of a training: arrays and numbers, to the last bit."""
     model, falling = model_of(kind), Falling()
     stopping = EarlyStopping(patience=4, restore_best_weights=True)
+    callbacks: list[Callback] = [falling, stopping, ReduceLROnPlateau("loss", patience=0)]
+    x, y = branched_data(ROWS) if kind == "graph" else (X, Y)
     history = model.fit(
-        X, Y, BATCH, EPOCHS, verbose=0, validation_split=0.2, callbacks=[falling, stopping, *more]
+        x, y, BATCH, EPOCHS, verbose=0, validation_split=0.2, callbacks=[*callbacks, *more]
     )
     state = model.optimizer.state_arrays()
     drawn = (model._rng or minnet.random.generator()).random(3)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import minnet
 from minnet import initializers
 from minnet.layers import Layer
+from minnet.regularizers import L1L2
 from minnet.tensor import Tensor
 
 ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid"]
@@ -40,6 +41,7 @@ def dense(draw: Any) -> Layer:
         draw(st.integers(1, 4)),
         draw(st.sampled_from(ACTIVATIONS)),
         use_bias=draw(st.booleans()),
+        kernel_regularizer=draw(st.sampled_from([None, "l1", L1L2(0.5, 0.25)])),
         kernel_initializer=draw(st.sampled_from(INITIALIZERS)),
     )
 
@@ -60,9 +62,15 @@ def pooling(draw: Any) -> Layer:
     return kind(2, strides=draw(st.sampled_from([None, 1])), padding="same")
 
 
+def normalization(draw: Any) -> Layer:
+    kind = draw(st.sampled_from([minnet.BatchNormalization, minnet.LayerNormalization]))
+    return kind(epsilon=0.5, center=draw(st.booleans()), scale=draw(st.booleans()))
+
+
 IMAGE_LAYERS: list[Callable[[Any], Layer]] = [
     convolution,
     pooling,
+    normalization,
     lambda draw: minnet.ZeroPadding2D(draw(st.sampled_from([1, (0, 1)]))),
     lambda draw: Scale(draw(st.sampled_from([0.5, 2]))),
 ]
@@ -79,6 +87,8 @@ def models(draw: Any, custom: bool = True) -> minnet.Sequential:
         layers = [make(draw) for make in draw(st.lists(st.sampled_from(kinds), max_size=3))]
         layers.append(draw(st.sampled_from(ENDS))())
     layers += [dense(draw) for _ in range(draw(st.integers(0 if images else 1, 3)))]
+    if draw(st.booleans()):
+        layers += [minnet.Dropout(0.5), normalization(draw)]
     if draw(st.booleans()):
         layers.append(minnet.Activation(draw(st.sampled_from(ACTIVATIONS))))
     for layer in layers:

@@ -51,7 +51,7 @@ LAYERS = [
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
-    ["graph", "inputs"],
+    ["graph", "inputs", "plots"],
     ["drawing"],
     ["summary"],
     ["objectives"],
@@ -73,6 +73,7 @@ LAYERS = [
     ["fitting", "lr_finder"],
     ["model"],
     ["functional", "sequential"],
+    ["folding"],
     ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],

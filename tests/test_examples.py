@@ -16,6 +16,7 @@ WRITING = [
     "function",
     "layers",
     "linear",
+    "optimizers",
     pytest.param(
         "digits",
         marks=pytest.mark.skipif(

@@ -17,14 +17,12 @@ from resumed_training import BATCH, EPOCHS, X, Y, model_of, train
 
 import minnet
 from minnet import optimizers
-from minnet.callbacks import BackupAndRestore, Callback
-from minnet.callbacks.stopping import EarlyStopping
+from minnet.callbacks import BackupAndRestore, Callback, EarlyStopping
 from minnet.errors import ArgumentError, FileError
 
 pytest.importorskip("safetensors")
 
-STEPS = 5  # batches in an epoch: 35 rows are left to train on
-KINDS = ["seeded", "shared"]
+KINDS = ["seeded", "shared", "graph"]
 
 
 class StopProcess(Exception):
@@ -240,3 +238,28 @@ def test_what_cannot_be_saved_is_said_before_training(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="saving layer 'dense_1'"):
         model.fit(X, X[:, :2], verbose=0, callbacks=[BackupAndRestore(tmp_path)])
     np.testing.assert_array_equal(before[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("kind_of_source", ["batches", "generator"])
+@pytest.mark.parametrize("stop", [1, 4, 6, 11])
+def test_batches_from_elsewhere_are_passed_over(
+    tmp_path: Path, kind_of_source: str, stop: int
+) -> None:
+    """Data that come in batches start anew in the next process; what was trained on is left out."""
+
+    def source() -> Any:
+        if kind_of_source == "batches":
+            return minnet.data.Batches(X, Y, batch_size=BATCH, seed=11)
+        rng = np.random.default_rng(4)
+        return iter(lambda: (X[rows := rng.integers(0, len(X), BATCH)], Y[rows]), None)
+
+    def run(*callbacks: Callback) -> list[np.ndarray]:
+        model = model_of("seeded")
+        model.fit(source(), epochs=3, steps_per_epoch=4, verbose=0, callbacks=list(callbacks))
+        return model.get_weights()
+
+    expected = run()
+    with pytest.raises(StopProcess):
+        run(BackupAndRestore(tmp_path, 1), StopAt(stop))
+    for one, other in zip(expected, run(BackupAndRestore(tmp_path, 1)), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -126,6 +126,16 @@ def test_adagrad_annealing_halves_until_the_step_is_short_enough() -> None:
     assert found == [(1, 1), (1, 1.9), (1 / 8, 2.5), (1 / 8, 5)]
 
 
+@pytest.mark.parametrize("size", [0.0, math.inf])
+def test_adagrad_annealing_of_epochs_that_say_nothing(size: float) -> None:
+    schedule = AdagradAnnealing(1.0, every=1)
+    for measured in (1.0, size, 1.0):
+        schedule.judge(measured)
+    assert schedule.cut == 1
+    zero = {"squares": np.array([4.0, 4.0]), "scale": np.array([2.0, 0.0])}
+    np.testing.assert_array_equal(schedule.measure(zero), [1, 0])
+
+
 def test_annealing_measures_once_an_epoch() -> None:
     parameter = Tensor([0.0, 0.0], dtype=np.float64, requires_grad=True)
     schedule = AdamAnnealing(0.1, every=3)

@@ -115,15 +115,9 @@ class BackupAndRestore(Callback):
                 raise FileError(mismatch(str(self.path), expected, received)) from error
 
     def _restore_optimizer(self, settings: Config, arrays: Any) -> None:
-        optimizer = self.model.optimizer
-        state = {
-            name.removeprefix(saving.OPTIMIZER): array.read()
-            for name, array in arrays.items()
-            if name.startswith(saving.OPTIMIZER)
-        }
         if isinstance(settings["lr"], float):
-            optimizer.lr = settings["lr"]
-        optimizer.load_state_arrays(state)
+            self.model.optimizer.lr = settings["lr"]
+        saving.restore_state(self.model, arrays)
 
     def _restore_callbacks(self, states: list[tuple[str, Config]], arrays: Any) -> None:
         for number, ((_, callback), (_, state)) in enumerate(zip(self._with_state(), states)):
@@ -146,7 +140,8 @@ class BackupAndRestore(Callback):
             "layers": (_without_switches(here), _without_switches(metadata)),
             "optimizer": (_without_rate(here), _without_rate(metadata)),
             "loss or metrics": tuple(
-                (m["compile"]["loss"], m["compile"]["metrics"]) for m in (here, metadata)
+                {k: v for k, v in m["compile"].items() if k != "optimizer"}
+                for m in (here, metadata)
             ),
             "batch size or data": (self._fit(), training["fit"]),
             "callbacks": (

@@ -9,7 +9,7 @@ from typing import Any
 from minnet.configs import Config
 from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.layers.base import Layer, Shape, Shapes, as_shape
-from minnet.ops.matmul import matmul
+from minnet.ops.matmul import dot_rows, matmul
 from minnet.ops.pointwise import maximum, sqrt
 from minnet.ops.reduce import sum as sum_along
 from minnet.ops.shape import concatenate, reshape, transpose
@@ -146,20 +146,25 @@ class Dot(Merge):
         return (*first[:a], *first[a + 1 :], *second[:b], *second[b + 1 :]) or (1,)
 
     def call(self, x: Any) -> Any:
+        if x[0].ndim == x[1].ndim == 2:
+            return dot_rows(*(self._directions(part, 1) for part in x))
         first, second = (self._lines(part, axis) for part, axis in zip(x, self.axes, strict=True))
         out = matmul(first, transpose(second, (0, 2, 1)))
         return reshape(out, (x[0].shape[0], *(self.output_shape or ())))
 
     def _lines(self, x: Tensor, axis: int) -> Any:
-        """(n, vectors, their length), of length 1 if so wished."""
+        """(n, vectors, their length)."""
         axis %= x.ndim
         order = (*(i for i in range(x.ndim) if i != axis), axis)
         turned = x if axis == x.ndim - 1 else transpose(x, order)
-        lines = reshape(turned, (x.shape[0], -1, x.shape[axis]))
+        return self._directions(reshape(turned, (x.shape[0], -1, x.shape[axis])), 2)
+
+    def _directions(self, x: Any, axis: int) -> Any:
+        """The vectors along an axis, of length 1 if so wished."""
         if not self.normalize:
-            return lines
+            return x
         # As far from a division by 0 as in Keras.
-        return lines / sqrt(maximum(sum_along(lines * lines, 2, True), 1e-12))
+        return x / sqrt(maximum(sum_along(x * x, axis, True), 1e-12))
 
     def describe(self) -> str:
         return "Cosine" if self.normalize else "Dot product"

@@ -34,7 +34,7 @@ from minnet.ops.loss import (
     softmax,
     softmax_cross_entropy,
 )
-from minnet.ops.matmul import linear, linear_relu, matmul
+from minnet.ops.matmul import dot_rows, linear, linear_relu, matmul
 from minnet.ops.norm import drop, normalize
 from minnet.ops.pad import zero_pad2d
 from minnet.ops.penalty import penalty
@@ -93,6 +93,7 @@ __all__ = [
     "conv2d_relu",
     "cos",
     "divide",
+    "dot_rows",
     "drop",
     "elu",
     "exp",
@@ -161,6 +162,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "conv2d_relu": conv2d_relu,
     "cos": cos,
     "divide": divide,
+    "dot_rows": dot_rows,
     "drop": drop,
     "elu": elu,
     "exp": exp,

@@ -163,7 +163,9 @@ class _ModelExport:
             source = old[parameter.name]
             links[parameter] = before.reference(before.step.new.get(source, source))
         for state in step.states:
-            links[state] = before.reference(before.step.new_states[str(state.name)])
+            found = before.step.new_states.get(str(state.name))
+            if found is not None:  # else no step so far has looked at it
+                links[state] = before.reference(found)
         same = next((s for s, b in zip(sheets, self._batches) if b == batch), None)
         if same is not None:
             for node, source in zip(step.inputs, same.step.inputs):

@@ -109,9 +109,10 @@ class _Update:
         """Which leaves were used, and what has become of them."""
         for name, old in before.items():
             leaf = self._trace.known(old)
-            if leaf is None:
+            if leaf is not None:
+                self._step.states.append(leaf)
+            elif after[name] is old:
                 continue
-            self._step.states.append(leaf)
             new = self._trace.node_of(after[name])
             if new.name is None:
                 after[name].named(f"new {old.name}")

@@ -30,7 +30,7 @@ class Scope:
     description: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # written out, a node would be its whole history
 class Node:
     """One tensor of the pass and how it came about. Leaves have no operation."""
 
