@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from minnet import random
 from minnet.checks import positive, whole
-from minnet.errors import ArgumentError, NumberError, mismatch, missing
-from minnet.files import PathLike, replacing
+from minnet.errors import ArgumentError, NumberError, mismatch
+from minnet.files import PathLike
 from minnet.optimizers import Optimizer
+from minnet.plots import new_figure, save_figure
 from minnet.tensor import Array
 from minnet.training import train_step
 
@@ -55,11 +56,7 @@ class RateSearch:
         Raises :class:`~minnet.errors.MissingDependencyError` without it, and
         :class:`~minnet.errors.FileError` where there is no place for the file.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise missing("matplotlib", "plots", "plotting a search for a learning rate") from None
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = new_figure("plotting a search for a learning rate", 7, 4)
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color="0.8", label="loss of a batch")
         axes.plot(self.rates, self.smoothed, color="tab:blue", label="running mean")
@@ -72,9 +69,7 @@ class RateSearch:
             xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - room, high + room)
         )
         axes.legend()
-        kind = str(path).rpartition(".")[2]
-        with replacing(path, "a picture") as temporary:
-            figure.savefig(temporary, format=kind)
+        save_figure(figure, path)
 
 
 def find_lr(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minnet
-from minnet import SGD, Adam, Dense, RateSearch, Sequential
+from minnet import SGD, Adam, BatchNormalization, Dense, Dropout, RateSearch, Sequential
 from minnet.errors import ArgumentError, FileError, NumberError
 from minnet.schedules import CosineDecay
 
@@ -65,6 +65,20 @@ def test_everything_is_as_it_was(options: dict[str, Any]) -> None:
             assert (optimizer.iterations, optimizer.lr) == (8, schedule(8))
         history = model.fit(X, Y, epochs=2, verbose=0)
         return [*model.get_weights(), history.history["loss"]]
+
+    for a, b in zip(trained(search=True), trained(search=False), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_masks_and_moving_statistics_are_as_they_were() -> None:
+    def trained(search: bool) -> list[Any]:
+        layers = [Dense(4, input_dim=4), BatchNormalization(), Dropout(0.5), Dense(1)]
+        model = Sequential(layers, seed=0)
+        model.compile("adam", "mse")
+        if search:
+            model.find_lr(X, Y, steps=20)
+        model.fit(X, Y, epochs=2, verbose=0)
+        return model.get_weights()
 
     for a, b in zip(trained(search=True), trained(search=False), strict=True):
         np.testing.assert_array_equal(a, b)
