@@ -368,6 +368,21 @@ def test_excel(tmp_path: Path) -> None:
     assert not logger.live_path(2).exists()
 
 
+def test_looking_on_draws_no_random_numbers(tmp_path: Path) -> None:
+    weights = []
+    for looks in (False, True):
+        minnet.seed(0)
+        model = Sequential(
+            [Dense(5, "tanh", input_dim=3), minnet.Dropout(0.5), Dense(4, "softmax")]
+        )
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        logger = ExcelLogger(tmp_path / "t.xlsx", live=(X[:2], Y[:2]), live_epochs=[1, 2])
+        model.fit(X, Y, 4, 2, 0, [logger] if looks else [])
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_live_sheets_show_the_weights_of_their_epoch(tmp_path: Path) -> None:
     model = classifier()
     logger = ExcelLogger(tmp_path / "t.xlsx", live=(X[:2], Y[:2]), live_epochs=[2])

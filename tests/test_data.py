@@ -100,6 +100,12 @@ def test_threads_change_nothing(
     np.testing.assert_array_equal(X, before)  # a transform works on copies
 
 
+def test_each_batch_of_each_epoch_draws_its_own_numbers() -> None:
+    batches = Batches(np.zeros((6, 1)), Y[:6], 2, seed=0, transform=noisy)
+    drawn = [float(n) for epoch in range(2) for x, _ in batches.epoch(epoch) for n in x[:, 0]]
+    assert len(set(drawn)) == 12
+
+
 def test_what_a_batch_is_made_of() -> None:
     assert next(iter(Batches(X, batch_size=4, shuffle=False))).shape == (4, 2)
     x, y, weights = next(iter(Batches(X, Y, 4, sample_weight=Y / 2, shuffle=False)))

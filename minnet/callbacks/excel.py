@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-from minnet import random
 from minnet.callbacks.base import Callback, Logs
 from minnet.errors import ArgumentError, mismatch
 from minnet.files import PathLike
@@ -49,15 +48,8 @@ class ExcelLogger(Callback):
         self._rows = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        if self._live is None or epoch + 1 not in self._live_epochs:
-            return
-        # The copy of a model that is exported may draw from the shared generator.
-        generator = random.generator()
-        before = generator.bit_generator.state
-        try:
+        if self._live is not None and epoch + 1 in self._live_epochs:
             self.model.export_xlsx(*self._live, self.live_path(epoch + 1), **self._options)
-        finally:
-            generator.bit_generator.state = before
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         # Imported against the flow, as by Model.export_xlsx, and not before it is needed.
