@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minnet import configs
-from minnet.errors import unknown_name
+from minnet.errors import ArgumentError, mismatch, unknown_name
 from minnet.tensor import Array
 
 #: Takes predictions and targets, both with one row per sample, and gives their mean score.
@@ -60,8 +60,16 @@ def to_config(metric: str | Metric, name: str = "", *, binary: bool = False) -> 
     """A metric as JSON holds it: its name, or what a function of one's own is known by.
 
     ``name``, ``binary``: of what :func:`get` gave, and what it was given for that.
+
+    Raises :class:`~minnet.errors.ArgumentError` for a lambda, or a name that minnet's has.
     """
     if not callable(metric):
         return metric
-    known = name.lower() in METRICS and get(name, binary=binary)[1] is metric
-    return name if known else configs.of_function(metric)
+    if name.lower() in METRICS and get(name, binary=binary)[1] is metric:
+        return name
+    config = configs.of_function(metric)
+    if metric not in METRICS.values() and config.get("function") in METRICS:
+        received = f"another function called {config['function']!r}"
+        advice = "Give your function another name."
+        raise ArgumentError(mismatch("saving a metric", "a name of its own", received, advice))
+    return config

@@ -244,6 +244,18 @@ def test_functions_of_ones_own_are_passed_by_name(path: Path) -> None:
     assert loaded.evaluate(X, X[:, :2]) == model.evaluate(X, X[:, :2])
 
 
+def test_a_metric_named_as_one_of_minnets(path: Path) -> None:
+    def accuracy(prediction: Any, target: Any) -> float:
+        return 0.0
+
+    model = minnet.Sequential([minnet.Dense(2, input_dim=3)])
+    model.compile("sgd", "mse", [accuracy])
+    with pytest.raises(
+        ArgumentError, match="saving a metric: .*another function called 'accuracy'"
+    ):
+        model.save(path)
+
+
 def test_classes_of_ones_own(path: Path) -> None:
     class Gentle(optimizers.SGD):
         pass
