@@ -250,9 +250,7 @@ def test_a_metric_named_as_one_of_minnets(path: Path) -> None:
 
     model = minnet.Sequential([minnet.Dense(2, input_dim=3)])
     model.compile("sgd", "mse", [accuracy])
-    with pytest.raises(
-        ArgumentError, match="saving a metric: .*function called 'accuracy'"
-    ):
+    with pytest.raises(ArgumentError, match="saving a metric: .*function called 'accuracy'"):
         model.save(path)
 
 
