@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MinnetError(Exception):
@@ -37,6 +38,16 @@ class NumberError(MinnetError, ValueError):
 
 class WorkbookError(MinnetError, ValueError):
     """A workbook that cannot be written, or a file that is not a workbook of ours."""
+
+
+class FileError(MinnetError, ValueError):
+    """A file that cannot be written or read, or does not hold what it should.
+
+    ``report``: where weights do not fit, what does and what does not
+    (:class:`~minnet.weights.LoadReport`).
+    """
+
+    report: Any = None
 
 
 class MissingDependencyError(MinnetError, ImportError):

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from minnet import configs
 from minnet.errors import unknown_name
 from minnet.tensor import Array
 
@@ -38,8 +40,21 @@ def fans(shape: Shape) -> tuple[int, int]:
     return field * shape[-2], field * shape[-1]
 
 
+class Described:
+    """An initializer whose settings are its fields."""
+
+    def config(self) -> configs.Config:
+        """The keyword arguments that make an equal initializer."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_config(cls, config: configs.Config) -> Any:
+        """An equal initializer from what :meth:`config` gave."""
+        return cls(**config)
+
+
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Described):
     """Mean 0 and variance ``gain`` / fan, where fan is the fan in or the mean of in and out."""
 
     gain: float
@@ -57,7 +72,7 @@ class Scaled:
 
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(Described):
     """Mean 0, the given standard deviation."""
 
     stddev: float = 0.05
@@ -67,7 +82,7 @@ class Normal:
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Described):
     """Evenly between -limit and limit."""
 
     limit: float = 0.05
@@ -77,7 +92,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Described):
     """The same number everywhere."""
 
     value: float
@@ -115,15 +130,26 @@ INITIALIZERS: dict[str, Initializer] = {
     "zeros": zeros,
     "ones": ones,
 }
+KINDS = {kind.__name__: kind for kind in (Constant, Normal, Scaled, Uniform)}
 
 
-def get(initializer: str | Initializer) -> Initializer:
-    """The initializer of this name; a callable is given back as it is.
+def to_config(initializer: Initializer) -> Any:
+    """An initializer as JSON holds it: its name, or its class and settings; see :func:`get`."""
+    for name, known in INITIALIZERS.items():
+        if known == initializer:
+            return name
+    return configs.of_function(initializer)
+
+
+def get(initializer: str | configs.Config | Initializer) -> Initializer:
+    """The initializer of this name or these settings; a callable is given back as it is.
 
     Raises :class:`~minnet.errors.ArgumentError` for an unknown name, suggesting the nearest.
     """
     if callable(initializer):
         return initializer
+    if isinstance(initializer, dict):
+        return configs.build("initializer", initializer, KINDS)  # type: ignore[no-any-return]
     try:
         return INITIALIZERS[str(initializer).lower()]
     except KeyError:

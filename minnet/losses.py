@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minnet import configs
 from minnet.errors import ArgumentError, NumberError, ShapeError, mismatch, unknown_name
 from minnet.ops.loss import (
     binary_cross_entropy,
@@ -22,7 +23,7 @@ from minnet.ops.loss import (
     softmax_cross_entropy,
 )
 from minnet.ops.shape import reshape
-from minnet.tensor import Array, Tensor
+from minnet.tensor import Array, Tensor, wrap
 
 Shape = tuple[int, ...]
 
@@ -58,11 +59,15 @@ class Loss:
     #: The activation whose input ``from_logits`` takes, if there is one.
     fuses_with: str | None = None
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch, a tensor of shape ()."""
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of a batch, a tensor of shape ().
+
+        ``weights``: (rows,), passed only where ``fit`` was given some; each row's loss is
+        multiplied by its weight before the mean is taken.
+        """
         raise NotImplementedError(f"{type(self).__name__}.__call__")
 
-    def from_logits(self, logits: Tensor, target: Tensor) -> Tensor:
+    def from_logits(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """The same from what goes into the activation ``fuses_with``."""
         raise NotImplementedError(f"{type(self).__name__}.from_logits")
 
@@ -110,8 +115,8 @@ class MeanSquaredError(Loss):
     name = "mean_squared_error"
     description = "mean squared error"
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return mean_squared_error(prediction, target)  # type: ignore[no-any-return]
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _mean(mean_squared_error, prediction, target, weights)
 
 
 class CategoricalCrossentropy(Loss):
@@ -121,11 +126,11 @@ class CategoricalCrossentropy(Loss):
     description = "categorical cross-entropy"
     fuses_with = "softmax"
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return categorical_cross_entropy(_rows(prediction), _rows(target))  # type: ignore[no-any-return]
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _mean(categorical_cross_entropy, _rows(prediction), _rows(target), weights)
 
-    def from_logits(self, logits: Tensor, target: Tensor) -> Tensor:
-        return softmax_cross_entropy(_rows(logits), _rows(target))  # type: ignore[no-any-return]
+    def from_logits(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _mean(softmax_cross_entropy, _rows(logits), _rows(target), weights)
 
     def prepare_target(self, y: Array, output_shape: Shape, dtype: npt.DTypeLike) -> Array:
         """One-hot targets (rows, *output_shape); each row is non-negative and sums to 1."""
@@ -157,11 +162,11 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     name = "sparse_categorical_crossentropy"
     description = "categorical cross-entropy of integer labels"
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return categorical_cross_entropy(_rows(prediction), _labels(target))  # type: ignore[no-any-return]
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _mean(categorical_cross_entropy, _rows(prediction), _labels(target), weights)
 
-    def from_logits(self, logits: Tensor, target: Tensor) -> Tensor:
-        return softmax_cross_entropy(_rows(logits), _labels(target))  # type: ignore[no-any-return]
+    def from_logits(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _mean(softmax_cross_entropy, _rows(logits), _labels(target), weights)
 
     def prepare_target(self, y: Array, output_shape: Shape, dtype: npt.DTypeLike) -> Array:
         """Labels as int64 of shape (rows, *output_shape[:-1]); whole floats are taken as labels."""
@@ -200,11 +205,11 @@ class BinaryCrossentropy(Loss):
     description = "binary cross-entropy"
     fuses_with = "sigmoid"
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return binary_cross_entropy(prediction, target)  # type: ignore[no-any-return]
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _mean(binary_cross_entropy, prediction, target, weights)
 
-    def from_logits(self, logits: Tensor, target: Tensor) -> Tensor:
-        return sigmoid_cross_entropy(logits, target)  # type: ignore[no-any-return]
+    def from_logits(self, logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return _mean(sigmoid_cross_entropy, logits, target, weights)
 
     def prepare_target(self, y: Array, output_shape: Shape, dtype: npt.DTypeLike) -> Array:
         """Targets in [0, 1] of shape (rows, *output_shape); (rows,) will do for one output."""
@@ -235,7 +240,11 @@ class FunctionLoss(Loss):
         self.name = getattr(function, "__name__", type(function).__name__)
         self.description = self.name.replace("_", " ")
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        if weights is not None:
+            advice = "A function gives one number, so its rows cannot be weighted. Subclass Loss."
+            where = f"loss {self.name!r}"
+            raise ArgumentError(mismatch(where, "no sample_weight or class_weight", "some", advice))
         loss = self.function(prediction, target)
         if not isinstance(loss, Tensor) or loss.size != 1:
             shape = f"shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -248,6 +257,15 @@ class FunctionLoss(Loss):
                 )
             )
         return loss
+
+
+def _mean(op: Any, prediction: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return op(prediction, target)  # type: ignore[no-any-return]
+    rows, given = prediction.shape[0], weights.shape[0]
+    if rows != given:  # rows of rows: each of a sample's has the sample's weight
+        weights = wrap(weights._data.repeat(rows // given))
+    return op.weighted(prediction, target, weights)  # type: ignore[no-any-return]
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -294,3 +312,10 @@ def get(loss: str | Loss | Callable[[Tensor, Tensor], Any]) -> Loss:
         return LOSSES[str(loss).lower()]()
     except KeyError:
         raise unknown_name("loss", loss, LOSSES) from None
+
+
+def to_config(loss: Loss) -> Any:
+    """A loss as JSON holds it: its name, or what a loss of one's own is known by."""
+    if type(loss) is FunctionLoss:
+        return configs.of_function(loss.function)
+    return loss.name if LOSSES.get(loss.name) is type(loss) else configs.of_object(loss)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from minnet.errors import unknown_name
+from minnet import configs
+from minnet.errors import ArgumentError, mismatch, unknown_name
 from minnet.tensor import Array
 
 #: Takes predictions and targets, both with one row per sample, and gives their mean score.
@@ -52,3 +54,22 @@ def get(metric: str | Metric, *, binary: bool = False) -> tuple[str, Metric]:
     except KeyError:
         raise unknown_name("metric", metric, METRICS) from None
     return str(metric), binary_accuracy if binary and function is accuracy else function
+
+
+def to_config(metric: str | Metric, name: str = "", *, binary: bool = False) -> Any:
+    """A metric as JSON holds it: its name, or what a function of one's own is known by.
+
+    ``name``, ``binary``: of what :func:`get` gave, and what it was given for that.
+
+    Raises :class:`~minnet.errors.ArgumentError` for a lambda, or a name that minnet's has.
+    """
+    if not callable(metric):
+        return metric
+    if name.lower() in METRICS and get(name, binary=binary)[1] is metric:
+        return name
+    config = configs.of_function(metric)
+    if metric not in METRICS.values() and config.get("function") in METRICS:
+        received = f"another function called {config['function']!r}"
+        advice = "Give your function another name."
+        raise ArgumentError(mismatch("saving a metric", "a name of its own", received, advice))
+    return config

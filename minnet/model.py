@@ -1,4 +1,4 @@
-"""Sequential: layers in a row, trained and used with Keras's verbs."""
+"""Model: what can be done with layers once they are put together, in Keras's verbs."""
 
 from __future__ import annotations
 
@@ -10,89 +10,49 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet import losses, optimizers, random, training
+from minnet import fitting, losses, optimizers, random, training
+from minnet.callbacks import Callback, History
+from minnet.checks import whole
 from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
-from minnet.layers import ACTIVATIONS, Layer, Shape, run_through, scope
-from minnet.losses import Loss, as_finite
+from minnet.layers import ACTIVATIONS, Layer, Shape, scope
+from minnet.losses import Loss
+from minnet.lr_finder import RateSearch, find_lr
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
-from minnet.progress import format_summary, format_values
-from minnet.recording import no_grad
+from minnet.progress import format_values
+from minnet.saving import Savable
+from minnet.sources import ClassWeight, prepare, source_of
+from minnet.summary import Shown
 from minnet.tensor import Array, Tensor, wrap
-from minnet.training import Data, History, numbers, whole
+from minnet.training import numbers
 
 
-class Sequential:
-    """A chain of layers.
+class Model(Savable, Shown):
+    """The verbs of every model; how its layers hang together is up to its kind.
 
-    ``layers``: the first one may say its ``input_shape``; if not, the model is built from the first
-    data it sees. ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a
-    generator of the model's own for weights and shuffling; None uses the shared one that
-    ``minnet.seed`` resets.
+    ``dtype``: float32 or float64, of all weights and calculations. ``seed``: a generator of the
+    model's own for weights and shuffling; None uses the shared one that ``minnet.seed`` resets.
 
     Raises :class:`~minnet.errors.DtypeError` for another dtype.
     """
 
-    def __init__(
-        self,
-        layers: Iterable[Layer] | None = None,
-        name: str | None = None,
-        dtype: npt.DTypeLike = np.float32,
-        seed: int | None = None,
-    ):
-        self.name = name or "sequential"
-        self.dtype = _float_dtype(dtype)
-        self.layers: list[Layer] = []
+    #: All layers, each once, in the order in which data meet them.
+    layers: list[Layer]
+
+    def __init__(self, name: str, dtype: npt.DTypeLike = np.float32, seed: int | None = None):
+        self.name = name
+        self.dtype = _float_dtype(type(self).__name__, dtype)
+        self.layers = []
         self.loss: Loss | None = None
         self.optimizer = optimizers.get("sgd")
         self.metrics: dict[str, Metric] = {}
         self.history = History()
+        #: Set to True by a callback, ends ``fit`` after the current batch or epoch.
+        self.stop_training = False
         self._rng = None if seed is None else random.generator_from(seed)
-        for layer in layers or ():
-            self.add(layer)
 
-    # -- the chain -------------------------------------------------------------------------------
-
-    def add(self, layer: Layer) -> None:
-        """Put a layer at the end; it is built as soon as its input shape is known.
-
-        A nameless layer is named after its kind and the lowest free number: 'dense_1'. A layer
-        of another model may be added: both then share its parameters.
-
-        Raises :class:`~minnet.errors.ArgumentError` for anything but a layer, or a name that is
-        taken, and :class:`~minnet.errors.ShapeError` where the layer does not fit.
-        """
-        if not isinstance(layer, Layer) or not hasattr(layer, "parameters"):
-            advice = "A Layer of your own calls super().__init__() in its __init__."
-            received = type(layer).__name__
-            raise ArgumentError(mismatch(f"{self.name}.add", "a Layer", received, advice))
-        names = {other.name for other in self.layers}
-        if not layer.is_named:
-            number = next(k for k in range(1, len(names) + 2) if f"{layer.kind}_{k}" not in names)
-            layer.name = f"{layer.kind}_{number}"
-        elif layer.name in names:
-            advice = "Assign another to layer.name; one layer cannot be added twice."
-            received = f"a second {layer.name!r}"
-            raise ArgumentError(mismatch(f"{self.name}.add", "a new name", received, advice))
-        shape = self.layers[-1].output_shape if self.layers else layer.input_shape
-        if shape is not None:
-            layer.set_up(shape, self.dtype, self._rng)
-        self.layers.append(layer)
-
-    def pop(self) -> Layer:
-        """Remove the last layer and give it back."""
-        self._require_layers("pop")
-        return self.layers.pop()
-
-    def build(self, input_shape: Shape) -> None:
-        """Build all layers for rows of this shape; layers that are built must fit it.
-
-        Raises :class:`~minnet.errors.ShapeError`, naming the layer that does not fit.
-        """
-        self._require_layers("build")
-        for layer in self.layers:
-            input_shape = layer.set_up(input_shape, self.dtype, self._rng)
+    # -- for each kind of model ------------------------------------------------------------------
 
     @property
     def output_shape(self) -> Shape:
@@ -100,12 +60,22 @@ class Sequential:
 
         Raises :class:`~minnet.errors.ArgumentError` before the model is built.
         """
-        self._require_layers("output_shape")
-        shape = self.layers[-1].output_shape
-        if shape is None:
-            advice = "Give the first layer its input_shape, or call model.build(shape)."
-            raise ArgumentError(mismatch(self.name, "a built model", "one that is not", advice))
-        return shape
+        raise NotImplementedError(f"{type(self).__name__}.output_shape")
+
+    @property
+    def ending(self) -> str | None:
+        """The name of the activation that the output ends in, where it ends in one."""
+        raise NotImplementedError(f"{type(self).__name__}.ending")
+
+    def forward(self, x: Any, as_scores: bool = False) -> Any:
+        """The output for a batch; ``as_scores``: before the activation that it ends in."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def prepare_inputs(self, x: Any) -> Any:
+        """Inputs, checked and cast to what :meth:`forward` computes with; builds the model."""
+        raise NotImplementedError(f"{type(self).__name__}.prepare_inputs")
+
+    # -- the parameters --------------------------------------------------------------------------
 
     def parameters(self) -> list[Tensor]:
         """All parameters, layer by layer."""
@@ -115,73 +85,55 @@ class Sequential:
         """The parameters that the next step changes."""
         return [p for layer in self.layers for p in layer.parameters.values() if p.requires_grad]
 
-    def get_weights(self) -> list[Array]:
-        """Copies of all parameters, layer by layer."""
-        return [p.numpy() for p in self.parameters()]
-
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Give all parameters new values, in the order of :meth:`get_weights`; all or none.
-
-        Raises :class:`~minnet.errors.ShapeError`, naming the layer, for another number of arrays
-        or other shapes.
-        """
-        owners = [(layer, p) for layer in self.layers for p in layer.parameters.values()]
-        if len(weights) != len(owners):
-            expected = f"{len(owners)} arrays ({', '.join(str(p.name) for _, p in owners)})"
-            raise ShapeError(mismatch(f"{self.name}.set_weights", expected, f"{len(weights)}"))
-        arrays = [np.array(w, self.dtype) for w in weights]
-        for array, (layer, p) in zip(arrays, owners, strict=True):
-            if array.shape != p.shape:
-                where, expected = f"layer {layer.name!r}", f"{p.name} of shape {p.shape}"
-                raise ShapeError(mismatch(where, expected, f"{array.shape}"))
-        for array, (_, p) in zip(arrays, owners, strict=True):
-            p.data = array
-
-    def astype(self, dtype: npt.DTypeLike) -> Sequential:
+    def astype(self, dtype: npt.DTypeLike) -> Model:
         """A copy of the model, sharing nothing with it, whose parameters have this dtype."""
         model = copy.deepcopy(self)
-        model.dtype = _float_dtype(dtype)
+        model._rng = model._rng or copy.deepcopy(random.generator())
+        model.dtype = _float_dtype(type(self).__name__, dtype)
         for layer in model.layers:
+            layer._rng = model._rng
             layer.dtype = model.dtype
             for name, p in layer.parameters.items():
-                layer.parameters[name] = Tensor(
+                layer.parameters[name] = new = Tensor(
                     p, dtype=model.dtype, requires_grad=p.requires_grad, name=p.name
                 )
+                new.lr_multiplier = layer.lr_multiplier
+                model.optimizer.hand_over(p, new)
         return model
-
-    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
-        """Print a table of layers, output shapes and parameter counts, never cut off.
-
-        Raises :class:`~minnet.errors.ArgumentError` before the model is built.
-        """
-        self.output_shape  # noqa: B018 - raises where it is unknown
-        for line in format_summary(self.name, self.layers):
-            print_fn(line)
 
     # -- calculating -----------------------------------------------------------------------------
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """The output for a batch (n, *input_shape), recorded where parameters are trainable."""
-        self._require_layers("calling it")
-        return run_through(self.layers, x)
+        return self.forward(x)
 
-    def loss_of(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The loss of a batch and, where it was computed, the prediction.
+    def loss_of(self, x: Any, y: Any, weights: Tensor | None = None) -> tuple[Tensor, Any]:
+        """The loss of a batch and, where it was computed, the prediction; ``weights``: (rows,).
 
         The one place where a model meets its loss. ``x`` and ``y`` hold what :meth:`prepare` gives.
         A last softmax or sigmoid that the loss can do without is left out: the loss is then
         computed from the logits, and the probabilities for metrics alone, outside the graph.
         """
-        loss, last = self._compiled_loss("loss_of"), self.layers[-1]
-        x = run_through(self.layers[:-1], x)
+        value, prediction = self.data_loss(x, y, weights)
+        regularized = [layer for layer in self.layers if layer.regularizers]
+        if regularized:
+            with scope("loss", self._compiled_loss("loss_of").description):
+                penalties = [p for layer in regularized for p in layer.penalties()]
+                value = sum(penalties, start=value.named("data loss"))
+        return value, prediction
+
+    def data_loss(self, x: Any, y: Any, weights: Tensor | None) -> tuple[Tensor, Any]:
+        """:meth:`loss_of` without the penalties of regularizers."""
+        loss = self._compiled_loss("loss_of")
+        weighed = () if weights is None else (weights,)
         activation = loss.fuses_with
-        if activation is None or activation != last.activation_name:
-            prediction = last(x)
+        if activation is None or activation != self.ending:
+            prediction = self.forward(x)
             with scope("loss", loss.description):
-                return loss(prediction, y), prediction
-        logits = last.scores(x)
+                return loss(prediction, y, *weighed), prediction
+        logits = self.forward(x, as_scores=True)
         with scope("loss", loss.description):
-            value = loss.from_logits(logits, y)
+            value = loss.from_logits(logits, y, *weighed)
         function = ACTIVATIONS[activation] if self.metrics else None
         return value, None if function is None else wrap(function(logits.data))
 
@@ -193,16 +145,19 @@ class Sequential:
     ) -> None:
         """Choose how to train: an optimizer, a loss and what to measure on the way, by name or not.
 
+        The optimizer starts afresh: whatever it remembered of earlier steps is forgotten.
+
         Raises :class:`~minnet.errors.ArgumentError` for an unknown name or a missing loss.
         """
         if loss is None:
             advice = "For example loss='mse'."
             raise ArgumentError(mismatch(f"{self.name}.compile", "a loss", "none", advice))
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
+        self.optimizer.reset()
         binary = isinstance(self.loss, losses.BinaryCrossentropy)
         self.metrics = dict(get_metric(m, binary=binary) for m in metrics or ())
 
-    def prepare(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Data:
+    def prepare(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Inputs and targets, checked and cast to what :meth:`loss_of` computes with.
 
         Inputs become (rows, *input_shape) of the model's dtype; targets as the loss wants them
@@ -215,105 +170,142 @@ class Sequential:
         activation cannot give what the loss needs.
         """
         loss = self._compiled_loss("prepare")
-        inputs, targets = self._prepare_inputs(x), numbers("targets y", y)
+        inputs, targets = self.prepare_inputs(x), numbers("targets y", y)
         if len(inputs) != len(targets):
             expected = f"{len(inputs)} rows, as in x"
             raise ShapeError(mismatch("targets y", expected, f"{len(targets)}"))
-        loss.require_ending(self.layers[-1].activation_name)
+        loss.require_ending(self.ending)
         return inputs, loss.prepare_target(targets, self.output_shape, self.dtype)
-
-    def _prepare_inputs(self, x: npt.ArrayLike) -> Array:
-        self._require_layers("calculating")
-        array = numbers("inputs x", x)
-        first = self.layers[0]
-        if array.ndim == 1 and first.input_shape in (None, (1,)):
-            array = array[:, None]
-        if self.layers[-1].output_shape is None:
-            self.build(array.shape[1:])
-        if array.shape[1:] != first.input_shape:
-            where = f"inputs x of layer {first.name!r}"
-            expected = f"rows of shape {first.input_shape}"
-            advice = "One row alone is x.reshape(1, -1)." if array.ndim == 1 else ""
-            raise ShapeError(mismatch(where, expected, f"an array of shape {array.shape}", advice))
-        return as_finite("inputs x", array, self.dtype)
 
     def fit(
         self,
-        x: npt.ArrayLike,
-        y: npt.ArrayLike,
+        x: Any,
+        y: npt.ArrayLike | None = None,
         batch_size: int = 32,
         epochs: int = 1,
         verbose: int = 1,
-        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        callbacks: Iterable[Callback] = (),
         validation_split: float = 0.0,
+        validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: ClassWeight | None = None,
+        sample_weight: npt.ArrayLike | None = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         nb_epoch: int | None = None,
     ) -> History:
         """Train for epochs ``initial_epoch`` to ``epochs`` (alias ``nb_epoch``).
 
+        ``x`` and ``y``: arrays with one row per sample; or ``x`` alone, an iterable of batches
+        (x, y) or (x, y, sample_weight), such as :class:`minnet.data.Batches` or a generator. An
+        epoch has ``steps_per_epoch`` batches, or all there are; a generator needs it for several
+        epochs. ``shuffle``: take the rows of arrays in a new order in each epoch.
+
+        ``validation_split``: this fraction, taken from the end before shuffling, is not trained on
+        but measured after each epoch, as ``validation_data`` is: (x, y), (x, y, sample_weight) or
+        an iterable of batches, of which ``validation_steps`` are used. ``sample_weight``: (rows,);
+        ``class_weight``: {class: weight}, 1 for the others, in training alone. The loss is the sum
+        of each row's weight times its loss, divided by the number of rows.
+
         ``verbose``: 0 silent, 1 a progress bar, or one line per epoch off a terminal, 2 one line
-        per epoch. ``validation_split``: this fraction, taken from the end before shuffling, is not
-        trained on but measured after each epoch, as ``validation_data`` is.
+        per epoch. ``callbacks``: see :mod:`minnet.callbacks`.
 
         Raises what :meth:`prepare` raises, :class:`~minnet.errors.ArgumentError` for arguments out
-        of range, and :class:`~minnet.errors.NumberError` if training diverges; the weights then
-        keep their last finite values. After Ctrl-C the history so far is on ``model.history``.
+        of range or an iterable that ends too early, and :class:`~minnet.errors.NumberError`, with
+        epoch, batch and layer, if training diverges; the weights then keep their last finite
+        values. After Ctrl-C the history so far is on ``model.history``.
         """
-        return training.fit(
+        return fitting.fit(
             self,
             x,
             y,
-            batch_size=whole("batch_size", batch_size, 1),
-            epochs=whole("epochs", epochs if nb_epoch is None else nb_epoch, 0),
+            batch_size=batch_size,
+            epochs=epochs if nb_epoch is None else nb_epoch,
             verbose=verbose,
-            validation_data=validation_data,
+            callbacks=callbacks,
             validation_split=validation_split,
-            rng=(self._rng or random.generator()) if shuffle else None,
-            initial_epoch=whole("initial_epoch", initial_epoch, 0),
+            validation_data=validation_data,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
         )
 
-    def train_on_batch(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float | list[float]:
+    def find_lr(
+        self,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        start: float = 1e-7,
+        end: float = 10.0,
+        steps: int = 100,
+        batch_size: int = 32,
+    ) -> RateSearch:
+        """Look for a learning rate to begin with; the model is afterwards what it was before.
+
+        Trains for ``steps`` batches at most while the rate grows from ``start`` to ``end`` by the
+        same factor each time, until the loss is lost. The result has a ``suggestion``, a tenth of
+        the rate at which the loss was lowest, and ``plot(path)``.
+
+        Raises what :meth:`fit` raises, and :class:`~minnet.errors.NumberError` where the loss
+        diverges within the first steps.
+        """
+        return find_lr(self, x, y, start, end, steps, batch_size)
+
+    def train_on_batch(
+        self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float | list[float]:
         """One step on all the rows given; the loss before it, or [loss, *metrics].
 
         Raises what :meth:`fit` raises.
         """
-        inputs, targets = self.prepare(x, y)
+        inputs, targets, weights = prepare(self, x, y, sample_weight)
         with np.errstate(over="ignore", invalid="ignore"):
             # A view, as the engine makes the arrays it has recorded read-only.
-            values = training.train_step(self, inputs[:], targets[:])
+            values = training.train_step(self, inputs[:], targets[:], weights)
         return values if self.metrics else values[0]
 
     def evaluate(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, batch_size: int = 32, verbose: int = 0
+        self,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int = 0,
+        sample_weight: npt.ArrayLike | None = None,
+        steps: int | None = None,
     ) -> float | list[float]:
-        """The loss, or [loss, *metrics]: means over rows.
+        """The loss, or [loss, *metrics]: means over rows, of arrays or an iterable of batches.
 
-        Raises what :meth:`prepare` raises.
+        Raises what :meth:`fit` raises about data.
         """
-        data = self.prepare(x, y)
-        values = training.evaluate(self, data, whole("batch_size", batch_size, 1))
+        size = whole("batch_size", batch_size, 1)
+        steps = None if steps is None else whole("steps", steps, 1)
+        source = source_of(self, x, y, size, sample_weight=sample_weight, steps=steps)
+        values = fitting.evaluate(self, source)
         if verbose:
-            print(f"{len(data[0])}/{len(data[0])}{format_values(values)}")
+            done = source.rows or source.steps or "?"
+            print(f"{done}/{done}{format_values(values)}")
         return list(values.values()) if self.metrics else values["loss"]
 
-    def predict(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
-        """The outputs (rows, *output_shape) for all rows of ``x``; nothing is recorded.
+    def predict(self, x: Any, batch_size: int = 32, steps: int | None = None) -> Any:
+        """The outputs (rows, *output_shape), in inference mode; a list where there are several.
+
+        ``x``: an array, or an iterable of batches: arrays, or tuples that begin with one, of which
+        ``steps`` are used.
 
         Raises what :meth:`prepare` raises about inputs.
         """
-        batch_size = whole("batch_size", batch_size, 1)
-        inputs = self._prepare_inputs(x)
-        out = np.empty((len(inputs), *self.output_shape), self.dtype)
-        with no_grad():
-            for start in range(0, len(inputs), batch_size):
-                rows = slice(start, start + batch_size)
-                out[rows] = self(wrap(inputs[rows])).data
-        return out
+        return fitting.predict(self, x, batch_size, steps)
 
-    def predict_classes(self, x: npt.ArrayLike, batch_size: int = 32) -> Array:
+    def predict_proba(self, x: Any, batch_size: int = 32) -> Any:
+        """The same as :meth:`predict`, under the name that Keras has for probabilities."""
+        return self.predict(x, batch_size)
+
+    def predict_classes(self, x: Any, batch_size: int = 32) -> Array:
         """The most probable class per row, int64 (rows,); with one output, 1 where it is > 0.5."""
-        prediction = self.predict(x, batch_size)
+        prediction: Array = self.predict(x, batch_size)
         if prediction.shape[-1] == 1:
             return (prediction[..., 0] > 0.5).astype(np.int64)
         return np.asarray(prediction.argmax(-1))
@@ -345,8 +337,8 @@ class Sequential:
         return self.loss
 
 
-def _float_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def _float_dtype(where: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     found = np.dtype(dtype)
     if found not in (np.float32, np.float64):
-        raise DtypeError(mismatch("Sequential", "dtype float32 or float64", f"{found}"))
+        raise DtypeError(mismatch(where, "dtype float32 or float64", f"{found}"))
     return found

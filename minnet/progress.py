@@ -1,19 +1,15 @@
-"""What is printed: a bar on a terminal, one line per epoch anywhere else, and the summary."""
+"""What training prints: a bar on a terminal or in a notebook, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from minnet.layers import Layer
+from collections.abc import Callable
+from typing import TextIO
 
 WIDTH = 30  # of the bar, in characters
 INTERVAL = 0.1  # seconds between two drawings of the bar
-COLUMNS = (29, 26, 10)  # the least widths of the summary's columns
 
 Values = dict[str, float]
 
@@ -25,6 +21,11 @@ def format_values(values: Values) -> str:
         ordinary = value == 0 or 1e-3 <= abs(value) < 1e6
         texts.append(f" - {name}: {value:.4f}" if ordinary else f" - {name}: {value:.4e}")
     return "".join(texts)
+
+
+def _is_notebook(stream: TextIO) -> bool:
+    """Whether what is written appears under a notebook's cell, where a line can be redrawn."""
+    return type(stream).__module__ == "ipykernel.iostream"
 
 
 def format_time(seconds: float) -> str:
@@ -45,40 +46,17 @@ def format_bar(done: int, rows: int) -> str:
     return f"{done:>{len(str(rows))}}/{rows} [{bar}]"
 
 
-def format_summary(title: str, layers: Sequence[Layer]) -> list[str]:
-    """The lines of a built model's summary; columns are as wide as their longest text."""
-    table = [("Layer (type)", "Output Shape", "Param #")]
-    total = trainable = 0
-    for layer in layers:
-        shape = ", ".join(["None", *map(str, layer.output_shape or ())])
-        sizes = [(p.size, p.requires_grad) for p in layer.parameters.values()]
-        count = sum(size for size, _ in sizes)
-        total += count
-        trainable += sum(size for size, trains in sizes if trains)
-        table.append((f"{layer.name} ({type(layer).__name__})", f"({shape})", f"{count:,}"))
-    widths = [max(least, *(len(row[i]) + 2 for row in table)) for i, least in enumerate(COLUMNS)]
-    rows = ["".join(map(str.ljust, row, widths)).rstrip() for row in table]
-    thin, thick = "_" * sum(widths), "=" * sum(widths)
-    return [
-        f'Model: "{title}"',
-        *(thin, rows[0], thick, *rows[1:], thick),
-        f"Total params: {total:,}",
-        f"Trainable params: {trainable:,}",
-        f"Non-trainable params: {total - trainable:,}",
-        thin,
-    ]
-
-
 class Progress:
     """Writes what one call of ``fit`` does.
 
-    ``verbose``: 0 is silent, 1 draws a bar on a terminal, 2 always writes one line per epoch, as 1
-    does where the output is not a terminal. ``clock``: gives seconds.
+    ``rows``: in an epoch, or batches where rows are not known, or None. ``verbose``: 0 is silent, 1
+    draws a bar on a terminal or in a notebook, 2 always writes one line per epoch, as 1 does
+    elsewhere. ``clock``: gives seconds.
     """
 
     def __init__(
         self,
-        rows: int,
+        rows: int | None,
         epochs: int,
         verbose: int,
         stream: TextIO | None = None,
@@ -89,10 +67,11 @@ class Progress:
         self._stream = sys.stdout if stream is None else stream
         self._silent = verbose == 0
         #: Whether there is a bar, and so anything to do within an epoch.
-        self.live = verbose == 1 and self._stream.isatty()
+        self.live = verbose == 1 and (self._stream.isatty() or _is_notebook(self._stream))
         self._clock = clock
         self._heading = ""
         self._began = self._next = 0.0
+        self._done = 0
         self._drawn = 0  # characters of the unfinished line
 
     def begin(self, epoch: int) -> None:
@@ -106,11 +85,16 @@ class Progress:
     def update(self, done: int, values: Callable[[], Values]) -> None:
         """So many rows of this epoch are done; draws only when it is time to, if there is a bar."""
         now = self._clock()
+        self._done = done
         if not self.live or now < self._next:
             return
         self._next = now + INTERVAL
-        left = (now - self._began) / done * (self._rows - done)
-        line = f"{format_bar(done, self._rows)} - ETA: {format_time(left)}"
+        took = now - self._began
+        if self._rows is None:
+            line = f"{done}/? - {format_time(took)}"
+        else:
+            left = took / done * (self._rows - done)
+            line = f"{format_bar(done, self._rows)} - ETA: {format_time(left)}"
         # A line that wraps could not be drawn over.
         self._redraw((line + format_values(values()))[: shutil.get_terminal_size().columns - 1])
 
@@ -120,7 +104,9 @@ class Progress:
             return
         took = f" - {format_time(self._clock() - self._began)}{format_values(values)}"
         if self.live:
-            self._redraw(format_bar(self._rows, self._rows) + took)
+            rows = self._rows
+            done = f"{self._done}/{self._done}" if rows is None else format_bar(rows, rows)
+            self._redraw(done + took)
             self.close()
         else:
             self._write(f"{self._heading}{took}\n")

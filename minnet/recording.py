@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -31,12 +31,22 @@ class Tracer(Protocol):
 
     def mark_gradient(self, tensor: Tensor, gradient: Any) -> None: ...
 
+    def announce(self, tensor: Tensor, kind: str) -> None: ...
+
+    def mention(self, tensor: Tensor) -> None: ...
+
+
+#: A parameter and how it follows from its present value: see :func:`defer`.
+Deferred = tuple[Tensor, Callable[[Tensor], Tensor]]
+
 
 class _State(threading.local):
-    """Each thread decides for itself whether it records."""
+    """Each thread decides for itself whether it records, and whether layers train."""
 
     recording: bool = True
+    training: bool = False
     tracer: Tracer | None = None
+    deferred: list[Deferred] | None = None
 
 
 STATE = _State()
@@ -52,6 +62,40 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         STATE.recording = before
+
+
+@contextmanager
+def training_mode() -> Iterator[list[Deferred]]:
+    """Inside this block layers do what they do in training alone: dropout drops, and batch
+    normalization uses the batch's own statistics. Everywhere else they infer.
+
+    Gives the list of what :func:`defer` puts off, for :func:`apply_deferred`; nothing is changed
+    where the block is left without calling it.
+    """
+    before = STATE.training, STATE.deferred
+    deferred: list[Deferred] = []
+    STATE.training, STATE.deferred = True, deferred
+    try:
+        yield deferred
+    finally:
+        STATE.training, STATE.deferred = before
+
+
+def defer(parameter: Tensor, function: Callable[[Tensor], Tensor]) -> None:
+    """For layers, in training mode: once the step has succeeded, ``parameter`` becomes
+    ``function(parameter)``, written in operations. It is for what is not learned by a gradient.
+    """
+    if STATE.deferred is not None:
+        STATE.deferred.append((parameter, function))
+    if STATE.tracer is not None:
+        STATE.tracer.mention(parameter)
+
+
+def apply_deferred(deferred: Sequence[Deferred]) -> None:
+    """Give the parameters the values that were put off, in order."""
+    with no_grad():
+        for parameter, function in deferred:
+            parameter.data = function(parameter)._data
 
 
 def apply(op: Any, inputs: tuple[Any, ...]) -> Any:

@@ -35,8 +35,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "_data", "arrays", "grad", "inputs", "kept", "name", "op", "order",
-        "requires_grad",
+        "__weakref__", "_data", "arrays", "grad", "inputs", "kept", "lr_multiplier", "name", "op",
+        "order", "requires_grad",
     )  # fmt: skip
     __array_priority__ = 1000  # array + tensor asks the tensor first
     __array_ufunc__ = None
@@ -51,6 +51,7 @@ class Tensor:
     inputs: tuple[Any, ...]  # what it was applied to: tensors, Python numbers
     arrays: tuple[Any, ...]  # the same as plain arrays, as they were then
     kept: Any  # what the operation keeps for its gradient, if it does
+    lr_multiplier: float  # of a layer's parameter alone: what it multiplies the learning rate by
 
     def __init__(
         self,
@@ -296,6 +297,11 @@ class Tensor:
     def T(self) -> Any:
         """All axes reversed: for a matrix, its transpose."""
         return self.table["transpose"](self, None)
+
+
+def called(name: str, x: TensorLike) -> TensorLike:
+    """``x`` itself; a tensor gets this name, by which a workbook shows it."""
+    return x.named(name) if type(x) is Tensor else x
 
 
 def wrap(array: Array) -> Tensor:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from minnet.layers import Layer
-    from minnet.model import Sequential
+    from minnet.sequential import Sequential
 
 Shape = tuple[int, ...]
 
@@ -213,7 +213,7 @@ def networks(
     """
     st = _strategies()
     from minnet.layers import Dense
-    from minnet.model import Sequential
+    from minnet.sequential import Sequential
 
     numbers: dict[str, Any] = {"margin": margin, "dtype": dtype}
 

@@ -20,6 +20,7 @@ from hypothesis.strategies import SearchStrategy
 from minnet import ops
 from minnet.kernels.geometry import Window, resolve_padding
 from minnet.ops.conv import Conv2DInputGradient, Conv2DWeightGradient, Correlate
+from minnet.ops.embedding import AddRows
 from minnet.ops.pad import Dilate2D, RotateKernel
 from minnet.ops.pool import AveragePoolGradient, MaxPoolGradient, MaxPoolTake
 from minnet.ops.reduce import FirstMaximum
@@ -132,8 +133,11 @@ def some_axes(draw: Draw, ndim: int) -> Any:
 
 
 def reduction(
-    function: Any, expected: Any, torch: Any, empty: bool = False, distinct: bool = False
-) -> SearchStrategy[Example]:
+    function: Any, expected: Any, torch: Any, empty: bool = False, distinct: bool = False,
+    alone: Any = lambda a: a,
+) -> SearchStrategy[Example]:  # fmt: skip
+    """``alone``: what becomes of each number where there are no axes to reduce over."""
+
     @st.composite
     def draw_example(draw: Draw) -> Example:
         x = draw(arrays(shapes(min_side=0 if empty else 1, max_side=3), distinct=distinct))
@@ -141,7 +145,7 @@ def reduction(
 
         def by_torch(module: Any, a: Any) -> Any:
             return (
-                a
+                alone(a)
                 if axis == ()
                 else torch(a, tuple(range(a.ndim)) if axis is None else axis, keepdims)
             )
@@ -375,6 +379,113 @@ def one_hot(draw: Draw) -> Example:
         lambda n: np.eye(classes)[n],
         text=f"classes={classes}",
     )
+
+
+@st.composite
+def normalize(draw: Draw) -> Example:
+    """Of at least two different numbers: a variance of 0 has a kink in its square root."""
+    shape = draw(shapes(min_dims=1, min_side=1, max_side=3))
+    x = draw(arrays(shape, distinct=True))
+    axes = tuple(sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))))
+    epsilon = draw(st.sampled_from([1e-3, 0.25]))
+
+    def expected(a: Array) -> Array:
+        variance = a.var(axes, keepdims=True)
+        return np.asarray((a - a.mean(axes, keepdims=True)) / np.sqrt(variance + epsilon))
+
+    def by_torch(torch: Any, a: Any) -> Any:
+        variance = a.var(axes, correction=0, keepdim=True)
+        return (a - a.mean(axes, keepdim=True)) / (variance + epsilon).sqrt()
+
+    return Example(
+        lambda a: ops.normalize(a, axes, epsilon),
+        (x,), expected, by_torch, f"axes={axes}, epsilon={epsilon}",
+    )  # fmt: skip
+
+
+@st.composite
+def penalty(draw: Draw) -> Example:
+    l1, l2 = (draw(st.sampled_from([0.0, 0.25, 0.75])) for _ in range(2))
+
+    def expected(w: Array) -> Any:
+        return l1 * np.abs(w).sum() + l2 * (w * w).sum()
+
+    return Example(
+        lambda w: ops.penalty(w, l1, l2),
+        (draw(arrays(small)),),
+        expected,
+        lambda t, w: l1 * w.abs().sum() + l2 * (w * w).sum(),
+        f"l1={l1}, l2={l2}",
+    )
+
+
+@st.composite
+def dot_rows(draw: Draw) -> Example:
+    shape = draw(shapes(min_dims=2, max_dims=2, **sides))
+    return Example(
+        ops.dot_rows,
+        (draw(arrays(shape)), draw(arrays(shape))),
+        lambda a, b: (a * b).sum(1, keepdims=True),
+        lambda t, a, b: (a * b).sum(1, keepdim=True),
+    )
+
+
+@st.composite
+def dropped(draw: Draw) -> Example:
+    a, b = draw(broadcastable_shapes(**sides))
+    mask = draw(arrays(b, 0, 1, away_from=(), margin=1))
+    rate = draw(st.sampled_from([0.0, 0.2, 0.5, 0.75]))
+    return Example(
+        lambda x, m: ops.drop(x, m, rate),
+        (draw(arrays(a)), mask),
+        lambda x, m: x * m / x.dtype.type(1 - rate),
+        lambda t, x, m: x * m / (1 - rate),
+        f"rate={rate}",
+    )
+
+
+@st.composite
+def take_rows(draw: Draw) -> Example:
+    rows, n = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    shape = draw(shapes(**sides))
+    numbers = st.integers(0, rows - 1)
+    size = math.prod(shape)
+    indices = np.array(draw(st.lists(numbers, min_size=size, max_size=size)), np.int64)
+    return Example(
+        ops.take_rows,
+        (draw(arrays((rows, n))), indices.reshape(shape)),
+        lambda table, i: table[i],
+        lambda t, table, i: t.nn.functional.embedding(i, table),
+    )
+
+
+@st.composite
+def add_rows(draw: Draw) -> Example:
+    rows, n, count = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 4))
+    numbers = st.integers(0, rows - 1)
+    indices = np.array(draw(st.lists(numbers, min_size=count, max_size=count)), np.int64)
+
+    def expected(g: Array, i: Array) -> Array:
+        total = np.zeros((rows, n), g.dtype)
+        np.add.at(total, i, g)
+        return total
+
+    return Example(
+        AddRows(rows),
+        (draw(arrays((count, n))), indices),
+        expected,
+        lambda t, g, i: t.zeros((rows, n), dtype=g.dtype).index_add(0, i, g),
+        f"rows={rows}",
+    )
+
+
+def _gelu(x: Array) -> Array:
+    erf = np.vectorize(math.erf, otypes=[x.dtype])
+    return np.asarray(x * (1 + erf(x / math.sqrt(2))) / 2)
+
+
+def _elu(x: Array, alpha: float = 1, scale: float = 1) -> Array:
+    return np.asarray(scale * np.where(x > 0, x, alpha * (np.exp(np.minimum(x, 0)) - 1)))
 
 
 def _log_softmax(z: Array, axis: int) -> Array:
@@ -816,6 +927,7 @@ PROBABILITIES = (1 / 16, 15 / 16)
 CASES: dict[str, SearchStrategy[Example]] = {
     "absolute": unary(ops.absolute, np.abs, lambda t, x: t.abs(x)),
     "add": binary(ops.add, np.add, lambda t, a, b: a + b),
+    "add_rows": add_rows(),
     "average_pool2d": average_pool2d(),
     "average_pool_gradient": average_pool_gradient(),
     "binary_cross_entropy": loss(
@@ -839,14 +951,33 @@ CASES: dict[str, SearchStrategy[Example]] = {
     "conv2d_relu_pool": conv2d("relu pool"),
     "conv2d_weight_gradient": conv2d_weight_gradient(),
     "correlate": correlate(),
+    "cos": unary(ops.cos, np.cos, lambda t, x: t.cos(x)),
     "dilate2d": dilate2d(),
     "descend": descent(),
     "divide": binary(ops.divide, np.divide, lambda t, a, b: a / b, low=0.25),
+    "dot_rows": dot_rows(),
+    "drop": dropped(),
+    "elu": st.one_of(
+        unary(ops.elu, _elu, lambda t, x: t.nn.functional.elu(x)),
+        unary(
+            ops.selu,
+            lambda x: _elu(x, 1.6732632423543772848, 1.0507009873554804934),
+            lambda t, x: t.selu(x),
+        ),
+    ),
     "exp": unary(ops.exp, np.exp, lambda t, x: t.exp(x)),
     "first_maximum": first_maximum(),
+    "floor": unary(ops.floor, np.floor),
+    # IronCalc's NORMSDIST is right to 2e-11 alone, so not where gelu's slope is nearly 0.
+    "gelu": unary(ops.gelu, _gelu, lambda t, x: t.nn.functional.gelu(x), low=-0.5),
     "getitem": getitem(),
     "greater": binary(ops.greater, np.greater, distinct=True),
     "greater_equal": binary(ops.greater_equal, np.greater_equal, distinct=True),
+    "leaky_relu": unary(
+        lambda x: ops.leaky_relu(x, 0.1),
+        lambda x: np.where(x > 0, x, x * x.dtype.type(0.1)),
+        lambda t, x: t.nn.functional.leaky_relu(x, 0.1),
+    ),
     "less": binary(ops.less, np.less, distinct=True),
     "less_equal": binary(ops.less_equal, np.less_equal, distinct=True),
     "linear": linear(),
@@ -871,8 +1002,16 @@ CASES: dict[str, SearchStrategy[Example]] = {
     "minimum": binary(ops.minimum, np.minimum, lambda t, a, b: t.minimum(a, b), distinct=True),
     "multiply": binary(ops.multiply, np.multiply, lambda t, a, b: a * b),
     "negative": unary(ops.negative, np.negative, lambda t, x: -x),
+    "normal_cdf": unary(
+        ops.normal_cdf,
+        lambda x: (1 + np.vectorize(math.erf, otypes=[x.dtype])(x / math.sqrt(2))) / 2,
+        lambda t, x: t.special.ndtr(x),
+        low=-1.5,
+    ),
+    "normalize": normalize(),
     "one_hot": one_hot(),
     "pad2d": pad2d(),
+    "penalty": penalty(),
     "power": power(),
     "relu": unary(ops.relu, lambda x: np.maximum(x, 0), lambda t, x: t.relu(x)),
     "reshape": reshape(),
@@ -885,6 +1024,7 @@ CASES: dict[str, SearchStrategy[Example]] = {
         lambda t, z, y: t.nn.functional.binary_cross_entropy_with_logits(z, y),
     ),
     "sign": unary(ops.sign, np.sign),
+    "sin": unary(ops.sin, np.sin, lambda t, x: t.sin(x)),
     "softmax": along_axis(ops.softmax, softmax_of, lambda t, x, axis: t.softmax(x, axis)),
     "softmax_cross_entropy": loss(
         ops.softmax_cross_entropy,
@@ -892,11 +1032,22 @@ CASES: dict[str, SearchStrategy[Example]] = {
         lambda t, z, y: (t.logsumexp(z, 1) - (y * z).sum(1)).mean(),
         of=rows,
     ),
+    "softplus": unary(
+        ops.softplus, lambda x: np.log(1 + np.exp(x)), lambda t, x: t.nn.functional.softplus(x)
+    ),
     "sqrt": unary(ops.sqrt, np.sqrt, lambda t, x: t.sqrt(x), low=0.25),
     "stop_gradient": unary(ops.stop_gradient, lambda x: x),
     "subtract": binary(ops.subtract, np.subtract, lambda t, a, b: a - b),
     "sum": reduction(ops.sum, np.sum, lambda x, axis, keep: x.sum(axis, keep), empty=True),
+    "swish": unary(ops.swish, lambda x: x / (1 + np.exp(-x)), lambda t, x: t.nn.functional.silu(x)),
+    "take_rows": take_rows(),
     "tanh": unary(ops.tanh, np.tanh, lambda t, x: t.tanh(x)),
     "transpose": transpose(),
+    "variance": reduction(
+        ops.variance,
+        np.var,
+        lambda x, axis, keep: x.var(axis, correction=0, keepdim=keep),
+        alone=lambda a: a - a,
+    ),
     "where": choice(),
 }

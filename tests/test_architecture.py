@@ -17,8 +17,10 @@ ROOT = Path(minnet.__file__).parent
 #: From the bottom to the top: a module imports from lines above its own only. Names leave out
 #: ``minnet.``; a package's own name is its ``__init__``, and "" is minnet's.
 LAYERS = [
-    ["errors"],
-    ["tensor"],
+    ["errors", "interrupts"],
+    ["configs", "files", "tensor"],
+    ["plots"],
+    ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
     ["kernels.jit", "kernels.reference"],
     ["kernels.vector"],
@@ -40,21 +42,46 @@ LAYERS = [
     ["recording"],
     ["autodiff"],
     ["ops.base"],
-    ["ops.pointwise", "ops.shape"],
+    ["ops.periodic", "ops.pointwise", "ops.shape"],
     ["ops.reduce", "ops.windows"],
+    ["ops.activation", "ops.embedding", "ops.norm", "ops.penalty"],
     ["ops.loss", "ops.matmul", "ops.pad", "ops.pool", "ops.update"],
     ["ops.conv"],
     ["ops.conv_relu"],
     ["ops"],
     ["gradcheck", "initializers", "losses", "metrics", "random"],
+    ["regularizers"],
+    ["layers.activations", "layers.symbol"],
     ["layers.base"],
-    ["layers.chain", "layers.dense", "layers.image"],
+    ["layers.chain", "layers.dense", "layers.dropout", "layers.embedding", "layers.image"],
+    ["layers.input", "layers.merge", "layers.naming", "layers.normalization", "layers.reshape"],
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
-    ["optimizers", "progress"],
-    ["training"],
+    ["graph", "inputs", "plots"],
+    ["drawing"],
+    ["summary"],
+    ["objectives"],
+    ["weights.report", "weights.stored"],
+    ["weights.keras_h5", "weights.match", "weights.npz", "weights.safetensors"],
+    ["weights"],
+    ["schedules"],
+    ["optimizers.base"],
+    ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
+    ["data.batches", "data.preparation", "data.readers", "divergence"],
+    ["optimizers", "progress", "saving"],
+    ["data", "callbacks.base", "callbacks.curves", "training"],
+    [
+        *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
+        *("callbacks.monitor", "callbacks.progress_bar", "sources"),
+    ],
+    ["callbacks.checkpoint", "callbacks.rates", "callbacks.stopping"],
+    ["callbacks"],
+    ["fitting", "lr_finder"],
     ["model"],
+    ["functional", "sequential"],
+    ["folding"],
+    ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
     ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
     ["spreadsheet.operands", "spreadsheet.formula", "spreadsheet.package", "spreadsheet.xlsx"],
@@ -64,7 +91,7 @@ LAYERS = [
     ["spreadsheet.layout", "spreadsheet.lint", "spreadsheet.passes", "spreadsheet.recalculate"],
     ["spreadsheet.page", "spreadsheet.readback", "spreadsheet.verify"],
     ["spreadsheet.book"],
-    ["spreadsheet.check_sheet", "spreadsheet.overview"],
+    ["spreadsheet.check_sheet", "spreadsheet.curves", "spreadsheet.overview"],
     ["spreadsheet.export"],
     ["spreadsheet"],
     [""],
@@ -75,14 +102,20 @@ LAYERS = [
     ["__main__"],
     ["testing"],
 ]
-#: A verb of the model that needs everything built on it; imported when it is called.
-AGAINST_THE_FLOW = {("model", "spreadsheet.export")}
+#: A verb of the model, and a callback, that need all built on them; imported when called.
+AGAINST_THE_FLOW = {
+    ("model", "spreadsheet.export"),
+    ("callbacks.excel", "spreadsheet.curves"),
+}
 PLACE = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 LONGEST = 360  # lines of a module: about 350, for room to edit
 
 #: Packages that a user may not have, or that take long to load; imported where they are used.
-OPTIONAL = {"hypothesis", "ironcalc", "matplotlib", "pandas", "sklearn", "torch"}
+OPTIONAL = {
+    *("h5py", "hypothesis", "ironcalc", "keras", "matplotlib", "pandas", "safetensors"),
+    *("sklearn", "torch"),
+}
 
 
 def name_of(path: Path) -> str:

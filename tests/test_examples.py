@@ -16,6 +16,7 @@ WRITING = [
     "function",
     "layers",
     "linear",
+    "optimizers",
     pytest.param(
         "digits",
         marks=pytest.mark.skipif(
@@ -38,6 +39,13 @@ def test_an_example_runs_and_its_book_is_right(name: str, tmp_path: Path) -> Non
     report = verify_xlsx(tmp_path / f"{name}.xlsx")
     assert report.ok, report.summary()
     assert [file.name for file in tmp_path.iterdir()] == [f"{name}.xlsx"]
+
+
+def test_the_films_are_learned_and_drawn(tmp_path: Path) -> None:
+    run("films", tmp_path)
+    report = verify_xlsx(tmp_path / "films.xlsx")
+    assert report.ok, report.summary()
+    assert (tmp_path / "films.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 
 def test_an_example_writes_where_it_is_told_to(tmp_path: Path) -> None:

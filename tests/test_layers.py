@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -131,17 +132,32 @@ def test_dense_needs_an_axis() -> None:
 # -- activations -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("exp", np.exp),
-        ("linear", lambda z: z),
-        ("relu", lambda z: np.maximum(z, 0)),
-        ("sigmoid", lambda z: 1 / (1 + np.exp(-z))),
-        ("softmax", lambda z: np.exp(z) / np.exp(z).sum(-1, keepdims=True)),
-        ("tanh", np.tanh),
-    ],
-)
+def elu_of(z: Any, alpha: float = 1.0) -> Any:
+    return np.where(z > 0, z, alpha * (np.exp(np.minimum(z, 0)) - 1))
+
+
+def sigmoid_of(z: Any) -> Any:
+    return 1 / (1 + np.exp(-z))
+
+
+BY_NAME: dict[str, Any] = {
+    "elu": elu_of,
+    "exp": np.exp,
+    "gelu": lambda z: z * (1 + np.vectorize(math.erf)(z / math.sqrt(2))) / 2,
+    "leaky_relu": lambda z: np.where(z > 0, z, 0.2 * z),
+    "linear": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0),
+    "selu": lambda z: 1.0507009873554805 * elu_of(z, 1.6732632423543772),
+    "sigmoid": sigmoid_of,
+    "silu": lambda z: z * sigmoid_of(z),
+    "softmax": lambda z: np.exp(z) / np.exp(z).sum(-1, keepdims=True),
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "swish": lambda z: z * sigmoid_of(z),
+    "tanh": np.tanh,
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), BY_NAME.items())
 def test_activations(name: str, expected: Any) -> None:
     x = batch(3, 4, dtype=np.float64)
     layer = Activation(name.title())
@@ -153,7 +169,7 @@ def test_activations(name: str, expected: Any) -> None:
 
 
 def test_every_activation_is_tested() -> None:
-    assert set(layers.ACTIVATIONS) == {"exp", "linear", "relu", "sigmoid", "softmax", "tanh"}
+    assert set(layers.ACTIVATIONS) == set(BY_NAME)
 
 
 def test_activation_may_be_a_function() -> None:

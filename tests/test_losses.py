@@ -226,8 +226,8 @@ def test_own_metrics_are_called_by_their_name() -> None:
 def test_sgd_update_works_on_arrays_and_tensors_alike() -> None:
     w, g = np.array([1.0, 2.0], F32), np.array([10.0, -10.0], F32)
     expected = np.array([0.0, 3.0], F32)
-    np.testing.assert_allclose(SGD().update(w, g, 0.1), expected)
-    recorded = SGD().update(Tensor(w, requires_grad=True), Tensor(g), Tensor(0.1))
+    np.testing.assert_allclose(SGD().update(w, g, 0.1, {}), expected)
+    recorded = SGD().update(Tensor(w, requires_grad=True), Tensor(g), Tensor(0.1), {})
     np.testing.assert_allclose(recorded.data, expected)
     assert recorded.op is not None
 
@@ -275,4 +275,4 @@ def test_get_gives_a_new_optimizer_per_name() -> None:
 
 def test_an_optimizer_without_update_says_so() -> None:
     with pytest.raises(NotImplementedError, match=r"Optimizer\.update"):
-        Optimizer().update(1, 1, 1)
+        Optimizer().update(1, 1, 1, {})

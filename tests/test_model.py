@@ -14,10 +14,10 @@ from minnet import losses, ops
 from minnet.autodiff import backpropagate
 from minnet.errors import ArgumentError, DtypeError, MinnetError, NumberError, ShapeError
 from minnet.layers import Activation, Dense, Layer
-from minnet.model import Sequential
 from minnet.ops.pointwise import sigmoid
 from minnet.optimizers import SGD
 from minnet.recording import STATE
+from minnet.sequential import Sequential
 from minnet.tensor import Tensor
 
 RNG = np.random.default_rng(0)

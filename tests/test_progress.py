@@ -10,8 +10,8 @@ import pytest
 
 from minnet import progress
 from minnet.layers import Dense
-from minnet.model import Sequential
 from minnet.progress import Progress
+from minnet.sequential import Sequential
 
 
 class Terminal(io.StringIO):
@@ -171,6 +171,24 @@ def test_one_line_per_epoch_elsewhere(stream: io.StringIO, verbose: int) -> None
     )
 
 
+def test_a_notebook_gets_a_bar() -> None:
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    assert Progress(10, 1, 1, stream).live
+    assert not Progress(10, 1, 2, stream).live
+
+
+def test_batches_of_unknown_number() -> None:
+    stream, clock = Terminal(), Clock()
+    bar = Progress(None, 1, 1, stream, clock)
+    bar.begin(0)
+    clock.now += 2
+    bar.update(7, lambda: VALUES)
+    assert shown(stream)[1] == "7/? - 2s - loss: 0.6931 - accuracy: 0.5000"
+    clock.now += 1
+    bar.end(VALUES)
+    assert shown(stream)[1] == "7/7 - 3s - loss: 0.6931 - accuracy: 0.5000"
+
+
 def test_silent() -> None:
     stream = Terminal()
     bar = Progress(10, 1, 0, stream)
@@ -215,7 +233,7 @@ def test_ctrl_c_on_a_terminal_leaves_the_bars_line(monkeypatch: pytest.MonkeyPat
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minnet.training.evaluate", interrupted)
+    monkeypatch.setattr("minnet.fitting.evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit()
     assert len(shown(stream)) == 3

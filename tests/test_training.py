@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minnet.random
-from minnet import training
+from minnet import Add, BatchNormalization, Input, Model, training
 from minnet.errors import ArgumentError, NumberError
 from minnet.layers import Dense, Layer
-from minnet.model import Sequential
 from minnet.optimizers import SGD
+from minnet.sequential import Sequential
+from minnet.sources import Rows
 from minnet.tensor import Tensor
 
 RNG = np.random.default_rng(0)
@@ -69,9 +72,9 @@ def test_every_row_is_seen_once_per_epoch_in_a_new_order(monkeypatch: pytest.Mon
     seen: list[float] = []
     step = training.train_step
 
-    def watched(model: Any, x: Any, y: Any, place: Any) -> Any:
+    def watched(model: Any, x: Any, *others: Any) -> Any:
         seen.extend(x[:, 0].tolist())
-        return step(model, x, y, place)
+        return step(model, x, *others)
 
     monkeypatch.setattr(training, "train_step", watched)
     classifier(seed=0).fit(X, Y, batch_size=8, epochs=2, verbose=0)
@@ -169,13 +172,15 @@ def test_train_on_batch_gives_the_loss_before_the_step() -> None:
 
 
 def test_the_validation_split_is_the_end_before_shuffling() -> None:
-    (x, y), validation = training.split((X, Y), 0.25)
+    training_rows, validation = Rows(X, Y, None, 32).split(0.25)
     assert validation is not None
-    np.testing.assert_array_equal(x, X[:15])
-    np.testing.assert_array_equal(y, Y[:15])
-    np.testing.assert_array_equal(validation[0], X[15:])
+    for part, rows in ((training_rows, slice(0, 15)), (validation, slice(15, 20))):
+        ((x, y, _, n),) = part.epoch()
+        np.testing.assert_array_equal(x, X[rows])
+        np.testing.assert_array_equal(y, Y[rows])
+        assert n == part.rows == len(x)
     for fraction, kept in ((0.001, 19), (0.9, 2), (0.95, 1)):
-        assert len(training.split((X, Y), fraction)[0][0]) == kept
+        assert Rows(X, Y, None, 32).split(fraction)[0].rows == kept
     model = classifier(lr=1e-30)
     history = model.fit(X, Y, validation_split=0.25, verbose=0).history
     assert history["val_loss"][0] == pytest.approx(model.evaluate(X[15:], Y[15:])[0])  # type: ignore[index]
@@ -252,17 +257,37 @@ def test_the_first_layer_that_is_not_finite_is_named() -> None:
     weights = model.get_weights()
     weights[2][:] = np.nan
     model.set_weights(weights)
-    with pytest.raises(NumberError, match="epoch 1, batch 1: .*the output of layer 'dense_2'"):
+    place = "layer 'dense_2', forward pass, operation 'linear', whose dense_2_weight has it"
+    with pytest.raises(NumberError, match=f"epoch 1, batch 1: .*it first arose in {place}"):
         model.fit(X, Y, verbose=0)
-    with pytest.raises(NumberError, match="training: .*loss nan; .*the output of layer 'dense_2'"):
+    with pytest.raises(NumberError, match=f"training: .*loss nan; it first arose in {place}"):
         model.train_on_batch(X, Y)
 
 
 def test_a_loss_may_be_at_fault_itself() -> None:
     model = line()
     model.compile("sgd", lambda p, y: (p - y).sum() * float("inf"))
-    with pytest.raises(NumberError, match="is not finite is the loss itself"):
+    with pytest.raises(NumberError, match="it first arose in the loss, forward pass"):
         model.fit(X[:, :2], X[:, 0], verbose=0)
+
+
+def test_statistics_of_batches_stay_finite_too() -> None:
+    model = Sequential([BatchNormalization(input_shape=(3,)), Dense(1), Steep()], seed=0)
+    model.compile(SGD(1e9), "mse")
+    with pytest.raises(NumberError, match=r"epoch \d+, batch \d+: .*the sum of their squares"):
+        model.fit(X, X[:, :1], batch_size=4, epochs=50, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_the_layer_is_found_in_a_graph_of_layers() -> None:
+    inputs = Input((3,))
+    left, right = Dense(4, "tanh", name="left")(inputs), Dense(4, "exp", name="right")(inputs)
+    model = Model(inputs, Dense(1, name="top")(Add()([left, right])))
+    model.compile("sgd", "mse")
+    weights = [w * 0 + 60 for w in model.get_weights()]
+    model.set_weights(weights)
+    with pytest.raises(NumberError, match="loss inf; it first arose in layer 'right', forward pas"):
+        model.fit(X * 0 + 1, Y, verbose=0)
 
 
 class Steep(Layer):
@@ -277,7 +302,9 @@ def test_a_gradient_that_overflows_changes_nothing() -> None:
     model.compile(SGD(1.0), lambda p, y: (p * 1e19).mean())
     before = model.get_weights()
     x = np.full((2, 2), 1e12)
-    with pytest.raises(NumberError, match="too large a gradient; .* is that of 'dense_1_weight'"):
+    with pytest.raises(
+        NumberError, match="of 'dense_1_weight'; it first arose in layer 'steep_1', backward"
+    ):
         model.fit(x, [0, 0], verbose=0)
     assert same(before, model.get_weights())
 
@@ -299,6 +326,34 @@ def test_ctrl_c_leaves_a_usable_model_and_its_history(monkeypatch: pytest.Monkey
     assert len(model.history.history["loss"]) == 2
     assert model.predict(X).shape == (20, 4)
     assert model.fit(X, Y, verbose=0).epoch == [0]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(times: int) -> None:
+    """Half of the weights new and half of them old would be no model; a second one is heeded."""
+
+    class Interrupted(SGD):
+        calls = 0
+
+        def update(self, parameter: Any, *others: Any) -> Any:
+            self.calls += 1
+            if self.calls == 6:  # the second of the second step's four parameters
+                for _ in range(times):
+                    os.kill(os.getpid(), signal.SIGINT)
+            return super().update(parameter, *others)
+
+    models = [classifier(seed=0) for _ in range(2)]
+    models[0].optimizer = Interrupted(0.1)
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            models[0].fit(X, Y, batch_size=5, verbose=0, shuffle=False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    models[1].fit(X[:10], Y[:10], batch_size=5, verbose=0, shuffle=False)
+    assert same(*(model.get_weights() for model in models)) == (times == 1)
 
 
 def test_large_gradients_that_are_finite_each_are_used() -> None:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minnet.data import load_digits
 from minnet.demos.output import PathLike, print_export, workbook_path
-from minnet.errors import missing
 from minnet.layers import Dense
-from minnet.model import Sequential
 from minnet.optimizers import SGD
+from minnet.sequential import Sequential
 from minnet.spreadsheet import export_xlsx
 from minnet.tensor import Array
 
@@ -29,14 +29,9 @@ def load() -> Digits:
 
     Raises :class:`~minnet.errors.MissingDependencyError` without scikit-learn.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise missing("scikit-learn", "digits", "The digits demo") from None
-    images, labels = load_digits(return_X_y=True)
-    x, y = images / 16.0, np.asarray(labels)
-    test = np.arange(len(x)) % 5 == 0
-    return Digits(x[~test], y[~test], x[test], y[test])
+    (x, y), (test_x, test_y) = load_digits()
+    flat, test_flat = (images.reshape(-1, 64) / 16.0 for images in (x, test_x))
+    return Digits(flat, y.astype(np.int64), test_flat, test_y.astype(np.int64))
 
 
 def network() -> Sequential:

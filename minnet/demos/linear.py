@@ -6,9 +6,9 @@ import numpy as np
 
 from minnet.demos.output import PathLike, print_export, workbook_path
 from minnet.layers import Dense
-from minnet.model import Sequential
 from minnet.optimizers import SGD
 from minnet.random import generator_from
+from minnet.sequential import Sequential
 from minnet.spreadsheet import export_xlsx
 from minnet.tensor import Array
 

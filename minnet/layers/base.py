@@ -7,29 +7,31 @@ Shapes are those of one row of a batch, without the batch axis: a layer of 3 fea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from minnet import initializers, random
+from minnet import initializers, random, regularizers
+from minnet.checks import not_negative
+from minnet.configs import Config
 from minnet.errors import (
     ArgumentError,
     DtypeError,
     MinnetError,
     ShapeError,
     mismatch,
-    unknown_name,
 )
-from minnet.ops.loss import softmax
-from minnet.ops.pointwise import exp, relu, sigmoid, tanh
+from minnet.layers.activations import Function
+from minnet.layers.symbol import Symbol
 from minnet.recording import STATE
-from minnet.tensor import DEFAULT_DTYPE, Tensor
+from minnet.tensor import DEFAULT_DTYPE, Array, Tensor
 
 Shape = tuple[int, ...]
-Function = Callable[[Any], Any]
+#: The shape of a row, or, for a layer that is called with several tensors, of a row of each.
+Shapes = Any
 
 _NOWHERE = nullcontext()
 
@@ -56,6 +58,10 @@ class Layer:
 
     #: The name of the activation that ``call`` applies to the result of ``logits``, if it does.
     activation_name: str | None = None
+    #: Whether its input holds indices: integers, whatever the layer's own dtype.
+    takes_indices: bool = False
+    #: Whether it is called with a list of tensors, which ``call`` is then given; None: with either.
+    takes_several: bool | None = False
 
     def __init__(
         self, *, input_shape: Shape | None = None, name: str | None = None, trainable: bool = True
@@ -63,12 +69,18 @@ class Layer:
         #: The parameters by their names within the layer, in the order of ``get_weights``.
         self.parameters: dict[str, Tensor] = {}
         self.dtype: np.dtype[Any] = DEFAULT_DTYPE
-        self.input_shape = None if input_shape is None else as_shape(self.kind, input_shape)
+        self.input_shape: Shapes = None if input_shape is None else as_shape(self.kind, input_shape)
         #: Known, like ``parameters``, once the layer is built; None before.
         self.output_shape: Shape | None = None
         self._name = name
         self._trainable = trainable
+        self._kept: set[str] = set()  # parameters that no gradient changes
+        #: By the names of the parameters that have one.
+        self.regularizers: dict[str, regularizers.Regularizer] = {}
+        self._lr_multiplier = 1.0
         self._rng: np.random.Generator | None = None
+        #: Gives a parameter of this name and shape, instead of one that is drawn, when building.
+        self.stored: Callable[[str, Shape], Array] | None = None
 
     # -- for subclasses --------------------------------------------------------------------------
 
@@ -95,23 +107,71 @@ class Layer:
         """The layer in a few words, for summaries, errors and workbooks."""
         return f"{type(self).__name__} {short(self.input_shape)} → {short(self.output_shape)}"
 
+    def config(self) -> Config:
+        """The keyword arguments that make an equal layer, not built yet, as JSON can hold them.
+
+        A layer with arguments of its own adds them: ``{**super().config(), "units": self.units}``.
+        """
+        name = self.name if self.is_named else None
+        return {
+            "name": name,
+            "trainable": self.trainable,
+            "lr_multiplier": self.lr_multiplier,
+            "input_shape": self.input_shape,
+        }
+
+    @classmethod
+    def from_config(cls, config: Config) -> Layer:
+        """An equal layer, not built yet, from what :meth:`config` gave."""
+        arguments = dict(config)
+        trainable = arguments.pop("trainable", True)
+        lr_multiplier = arguments.pop("lr_multiplier", 1.0)
+        layer = cls(**arguments)
+        layer.trainable, layer.lr_multiplier = trainable, lr_multiplier
+        return layer
+
     def add_parameter(
-        self, name: str, shape: Shape, initializer: str | initializers.Initializer
+        self,
+        name: str,
+        shape: Shape,
+        initializer: str | initializers.Initializer,
+        trainable: bool = True,
+        regularizer: regularizers.Regularizer | None = None,
     ) -> Tensor:
         """A parameter that is drawn now and trained from now on; for use in ``build``.
 
+        One that is not ``trainable`` is kept and counted with the others, but no gradient changes
+        it: a running mean, say, that the layer itself updates (:func:`minnet.recording.defer`).
+
         Raises :class:`~minnet.errors.ShapeError` if the initializer gives another shape.
         """
-        values = initializers.get(initializer)(shape, self.dtype, self._rng or random.generator())
+        if self.stored is not None:
+            values = self.stored(name, shape)
+        else:
+            initial = initializers.get(initializer)
+            values = initial(shape, self.dtype, self._rng or random.generator())
         if np.shape(values) != shape:
             raise ShapeError(
                 mismatch(f"initializer of {name!r}", f"shape {shape}", f"{np.shape(values)}")
             )
+        if not trainable:
+            self._kept.add(name)
+        learned = self.trainable and trainable
         parameter = Tensor(
-            values, dtype=self.dtype, requires_grad=self.trainable, name=f"{self.name}_{name}"
+            values, dtype=self.dtype, requires_grad=learned, name=f"{self.name}_{name}"
         )
+        parameter.lr_multiplier = self.lr_multiplier
         self.parameters[name] = parameter
+        if regularizer is not None:
+            self.regularizers[name] = regularizer
         return parameter
+
+    def penalties(self) -> Iterator[Any]:
+        """What regularizers add to the loss, a number for each parameter that is being trained."""
+        for name, regularizer in self.regularizers.items():
+            parameter = self.parameters[name]
+            if parameter.requires_grad:
+                yield regularizer(parameter).named(f"{parameter.name} penalty")
 
     # -- for users -------------------------------------------------------------------------------
 
@@ -145,23 +205,67 @@ class Layer:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
-        for parameter in self.parameters.values():
-            parameter.requires_grad = self._trainable
+        for name, parameter in self.parameters.items():
+            parameter.requires_grad = self._trainable and name not in self._kept
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def lr_multiplier(self) -> float:
+        """What the optimizer's learning rate is multiplied by for this layer: 1, unless assigned.
+
+        It may be assigned at any time, to any finite number of at least 0.
+        """
+        return self._lr_multiplier
+
+    @lr_multiplier.setter
+    def lr_multiplier(self, value: float) -> None:
+        self._lr_multiplier = not_negative(f"layer {self.name!r} lr_multiplier", value)
+        for parameter in self.parameters.values():
+            parameter.lr_multiplier = self._lr_multiplier
+
+    def __call__(self, x: Any) -> Any:
         """The output for a batch. A layer on its own is built at its first call.
+
+        ``x``: a tensor, or a list of them for a layer that takes several. With symbols in place of
+        tensors nothing is calculated: the result is the symbol of what it will give.
 
         Raises :class:`~minnet.errors.ShapeError`, naming the layer, where shapes do not fit.
         """
+        if type(x) is not Tensor:
+            symbols = self._symbols(x)
+            if symbols:
+                return self._connect(x, symbols)
         return self._run(self.call, x)
+
+    def _symbols(self, x: Any) -> tuple[Symbol, ...]:
+        several = isinstance(x, (list, tuple))
+        parts = tuple(x) if several else (x,)
+        kinds = {type(part) for part in parts}
+        wrong = self.takes_several is not None and several != self.takes_several
+        if wrong or len(kinds) != 1 or not kinds <= {Symbol, Tensor}:
+            expected = "a list of tensors" if self.takes_several else "one tensor"
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ArgumentError(
+                mismatch(
+                    f"calling layer {self.name!r}",
+                    f"{expected}, or of symbols that come from minnet.Input",
+                    f"a list of {names or 'nothing'}" if several else names,
+                )
+            )
+        return parts if kinds == {Symbol} else ()
+
+    def _connect(self, x: Any, symbols: tuple[Symbol, ...]) -> Symbol:
+        dtype = next((s.dtype for s in symbols if s.dtype.kind == "f"), DEFAULT_DTYPE)
+        shape = self.set_up(rows_of(x), dtype, None)
+        return Symbol(self, symbols, shape, self.dtype)
 
     def scores(self, x: Tensor) -> Tensor:
         """:meth:`logits` for a batch, with the same care as calling the layer."""
         return self._run(self.logits, x)
 
-    def _run(self, function: Function, x: Tensor, output_shape: Shape | None = None) -> Tensor:
+    def _run(self, function: Function, x: Any, output_shape: Shape | None = None) -> Tensor:
         if self.output_shape is None:
-            self.set_up(x.shape[1:], x.dtype, None)
+            dtype = (x if isinstance(x, Tensor) else x[0]).dtype
+            self.set_up(rows_of(x), dtype if dtype.kind == "f" else DEFAULT_DTYPE, None)
         if output_shape is None:
             output_shape = self.output_shape
         try:
@@ -171,7 +275,8 @@ class Layer:
                 with scope(self.name, self.describe()):
                     out = function(x)
         except ValueError as error:
-            self._reraise(error, f"called with shape {x.shape}")
+            shape = x.shape if isinstance(x, Tensor) else [part.shape for part in x]
+            self._reraise(error, f"called with shape {shape}")
         if type(out) is not Tensor or out._data.shape[1:] != output_shape:
             raise ShapeError(
                 mismatch(
@@ -183,7 +288,7 @@ class Layer:
         return out
 
     def set_up(
-        self, input_shape: Shape, dtype: npt.DTypeLike, rng: np.random.Generator | None
+        self, input_shape: Shapes, dtype: npt.DTypeLike, rng: np.random.Generator | None
     ) -> Shape:
         """Build for rows of this shape, once; gives the shape of one row of the output.
 
@@ -223,35 +328,11 @@ class Layer:
         raise ShapeError(f"layer {self.name!r} ({self.describe()}), {occasion}: {error}") from error
 
 
-#: Activations by name; None stands for the identity.
-ACTIVATIONS: dict[str, Function | None] = {
-    "exp": exp,
-    "linear": None,
-    "relu": relu,
-    "sigmoid": sigmoid,
-    "softmax": softmax,
-    "tanh": tanh,
-}
-
-
-def get_activation(activation: str | Function | None) -> tuple[str, Function | None]:
-    """An activation's name and function; None is 'linear', and linear has no function.
-
-    Raises :class:`~minnet.errors.ArgumentError` for an unknown name, suggesting the nearest.
-    """
-    if activation is None:
-        return "linear", None
-    if callable(activation):
-        for name, function in ACTIVATIONS.items():
-            if function is activation:
-                return name, function
-        # A model ending in 'softmax' is trained on its logits; someone else's softmax is not.
-        name = getattr(activation, "__name__", type(activation).__name__)
-        return (f"custom {name}" if name in ACTIVATIONS else name), activation
-    name = str(activation).lower()
-    if name not in ACTIVATIONS:
-        raise unknown_name("activation", activation, ACTIVATIONS)
-    return name, ACTIVATIONS[name]
+def rows_of(x: Any) -> Shapes:
+    """The shape of a row of a tensor or a symbol; of several, a tuple of their shapes."""
+    if isinstance(x, (list, tuple)):
+        return tuple(rows_of(part) for part in x)
+    return x.shape if isinstance(x, Symbol) else x.shape[1:]
 
 
 def as_shape(where: str, shape: Any) -> Shape:
@@ -264,5 +345,8 @@ def as_shape(where: str, shape: Any) -> Shape:
     return tuple(int(n) for n in shape)
 
 
-def short(shape: Shape | None) -> str:
-    return "?" if shape is None else "×".join(map(str, shape))
+def short(shape: Shapes) -> str:
+    if shape is None:
+        return "?"
+    several = bool(shape) and isinstance(shape[0], tuple)
+    return ", ".join(map(short, shape)) if several else "×".join(map(str, shape))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from minnet import initializers
+from minnet import initializers, regularizers
+from minnet.configs import Config
 from minnet.errors import ArgumentError, ShapeError, mismatch
-from minnet.layers.base import Function, Layer, Shape, as_shape, get_activation, short
+from minnet.layers.activations import Function, activation_config, get_activation
+from minnet.layers.base import Layer, Shape, as_shape, short
 from minnet.layers.image import ImageLayer, known_padding
 from minnet.layers.pool import MaxPooling2D
 from minnet.ops.conv import convolution
@@ -43,6 +45,8 @@ class Conv2D(ImageLayer):
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
         input_shape: Shape | None = None,
         name: str | None = None,
     ):
@@ -56,11 +60,30 @@ class Conv2D(ImageLayer):
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
         #: The convolution alone, with relu, with relu and a pooling that halves; set by ``build``.
         self._operations: tuple[Any, Any, Any] = (None, None, None)
         if self.filters % self.groups:
             expected = f"filters that {self.groups} groups divide"
             raise ArgumentError(mismatch("Conv2D", expected, f"{self.filters} filters"))
+
+    def config(self) -> Config:
+        return {
+            **super().config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "groups": self.groups,
+            "activation": activation_config(self.activation_name, self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.to_config(self.kernel_initializer),
+            "bias_initializer": initializers.to_config(self.bias_initializer),
+            "kernel_regularizer": regularizers.to_config(self.kernel_regularizer),
+            "bias_regularizer": regularizers.to_config(self.bias_regularizer),
+        }
 
     def build_for_images(self, height: int, width: int, channels: int) -> Shape:
         if channels % self.groups:
@@ -73,9 +96,13 @@ class Conv2D(ImageLayer):
         plain, with_relu, pooled = (kind(window, self.groups) for kind in kinds)
         self._operations = plain, with_relu, pooled
         kernel = (*self.kernel_size, channels // self.groups, self.filters)
-        self.add_parameter("weight", kernel, self.kernel_initializer)
+        self.add_parameter(
+            "weight", kernel, self.kernel_initializer, regularizer=self.kernel_regularizer
+        )
         if self.use_bias:
-            self.add_parameter("bias", (self.filters,), self.bias_initializer)
+            self.add_parameter(
+                "bias", (self.filters,), self.bias_initializer, regularizer=self.bias_regularizer
+            )
         return *window.output_size(height, width), self.filters
 
     def logits(self, x: Tensor) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minnet import initializers
+from minnet import initializers, regularizers
+from minnet.configs import Config
 from minnet.errors import ArgumentError, ShapeError, mismatch
-from minnet.layers.base import Function, Layer, Shape, as_shape, get_activation, short
+from minnet.layers.activations import Function, activation_config, get_activation
+from minnet.layers.base import Layer, Shape, as_shape, short
 from minnet.ops.matmul import linear, linear_relu, matmul
 from minnet.ops.shape import reshape
 from minnet.recording import STATE
@@ -32,6 +34,8 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
         input_dim: int | None = None,
         input_shape: Shape | None = None,
         name: str | None = None,
@@ -48,13 +52,34 @@ class Dense(Layer):
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+
+    def config(self) -> Config:
+        return {
+            **super().config(),
+            "units": self.units,
+            "activation": activation_config(self.activation_name, self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.to_config(self.kernel_initializer),
+            "bias_initializer": initializers.to_config(self.bias_initializer),
+            "kernel_regularizer": regularizers.to_config(self.kernel_regularizer),
+            "bias_regularizer": regularizers.to_config(self.bias_regularizer),
+        }
 
     def build(self, input_shape: Shape) -> Shape:
         if not input_shape:
             raise ShapeError(mismatch("Dense", "rows with at least one axis", "single numbers"))
-        self.add_parameter("weight", (input_shape[-1], self.units), self.kernel_initializer)
+        self.add_parameter(
+            "weight",
+            (input_shape[-1], self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+        )
         if self.use_bias:
-            self.add_parameter("bias", (self.units,), self.bias_initializer)
+            self.add_parameter(
+                "bias", (self.units,), self.bias_initializer, regularizer=self.bias_regularizer
+            )
         return (*input_shape[:-1], self.units)
 
     def logits(self, x: Tensor) -> Any:
@@ -96,6 +121,10 @@ class Activation(Layer):
     ):
         super().__init__(input_shape=input_shape, name=name)
         self.activation_name, self.activation = get_activation(activation)
+
+    def config(self) -> Config:
+        activation = activation_config(self.activation_name, self.activation)
+        return {**super().config(), "activation": activation}
 
     def logits(self, x: Tensor) -> Any:
         """The input itself."""

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from minnet.configs import Config
 from minnet.errors import ShapeError, mismatch
 from minnet.kernels.geometry import resolve_padding
-from minnet.layers.base import Function, Layer, Shape
+from minnet.layers.activations import Function
+from minnet.layers.base import Layer, Shape
 from minnet.ops.pad import pad
 from minnet.ops.pool import flatten
 from minnet.tensor import Tensor
 
 
 def known_padding(padding: Any) -> Any:
-    """The padding as it was given; it may depend on images that are not known yet.
+    """The padding as it was given, lists as tuples; it may depend on images not known yet.
 
     Raises :class:`~minnet.errors.ArgumentError` where it is none for any images.
     """
-    resolve_padding(padding, (1, 1), (1, 1), (1, 1), 1, 1)
-    return padding
+    found = resolve_padding(padding, (1, 1), (1, 1), (1, 1), 1, 1)
+    return found if isinstance(padding, (list, tuple)) else padding
 
 
 class ImageLayer(Layer):
@@ -65,6 +67,9 @@ class ZeroPadding2D(ImageLayer):
         super().__init__(input_shape=input_shape, name=name)
         self.padding = resolve_padding(padding, (1, 1), (1, 1), (1, 1), 1, 1)
         self._operation = pad(self.padding)
+
+    def config(self) -> Config:
+        return {**super().config(), "padding": self.padding}
 
     def build_for_images(self, height: int, width: int, channels: int) -> Shape:
         vertical, horizontal = self.padding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minnet.configs import Config
 from minnet.kernels.geometry import Window
 from minnet.layers.base import Shape, short
 from minnet.layers.image import ImageLayer, known_padding
@@ -39,6 +40,14 @@ class _Pooling2D(ImageLayer):
         self.strides = self.pool_size if strides is None else pair(f"{self.kind} strides", strides)
         self.padding = known_padding(padding)
         self._operation: Any = None  # set by ``build``
+
+    def config(self) -> Config:
+        return {
+            **super().config(),
+            "pool_size": self.pool_size,
+            "strides": self.strides,
+            "padding": self.padding,
+        }
 
     def build_for_images(self, height: int, width: int, channels: int) -> Shape:
         window = pooling_window(self.pool_size, self.strides, self.padding, height, width)

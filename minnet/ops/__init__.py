@@ -3,6 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from minnet.ops.activation import (
+    elu,
+    gelu,
+    leaky_relu,
+    normal_cdf,
+    selu,
+    softplus,
+    swish,
+)
 from minnet.ops.base import (
     OPERATIONS,
     Composite,
@@ -14,6 +23,7 @@ from minnet.ops.base import (
 )
 from minnet.ops.conv import conv2d
 from minnet.ops.conv_relu import conv2d_relu
+from minnet.ops.embedding import take_rows
 from minnet.ops.loss import (
     binary_cross_entropy,
     categorical_cross_entropy,
@@ -24,8 +34,11 @@ from minnet.ops.loss import (
     softmax,
     softmax_cross_entropy,
 )
-from minnet.ops.matmul import linear, linear_relu, matmul
+from minnet.ops.matmul import dot_rows, linear, linear_relu, matmul
+from minnet.ops.norm import drop, normalize
 from minnet.ops.pad import zero_pad2d
+from minnet.ops.penalty import penalty
+from minnet.ops.periodic import cos, floor, sin
 from minnet.ops.pointwise import (
     absolute,
     add,
@@ -56,7 +69,7 @@ from minnet.ops.pool import (
     global_max_pool2d,
     max_pool2d,
 )
-from minnet.ops.reduce import max, mean, sum
+from minnet.ops.reduce import max, mean, sum, variance
 from minnet.ops.shape import broadcast_to, concatenate, getitem, reshape, stop_gradient, transpose
 from minnet.tensor import Tensor
 
@@ -78,14 +91,21 @@ __all__ = [
     "concatenate",
     "conv2d",
     "conv2d_relu",
+    "cos",
     "divide",
+    "dot_rows",
+    "drop",
+    "elu",
     "exp",
     "flatten",
+    "floor",
+    "gelu",
     "getitem",
     "global_average_pool2d",
     "global_max_pool2d",
     "greater",
     "greater_equal",
+    "leaky_relu",
     "less",
     "less_equal",
     "linear",
@@ -101,21 +121,30 @@ __all__ = [
     "minimum",
     "multiply",
     "negative",
+    "normal_cdf",
+    "normalize",
     "one_hot",
+    "penalty",
     "power",
     "relu",
     "reshape",
+    "selu",
     "sigmoid",
     "sigmoid_cross_entropy",
     "sign",
+    "sin",
     "softmax",
     "softmax_cross_entropy",
+    "softplus",
     "sqrt",
     "stop_gradient",
     "subtract",
     "sum",
+    "swish",
+    "take_rows",
     "tanh",
     "transpose",
+    "variance",
     "where",
     "zero_pad2d",
 ]
@@ -131,14 +160,21 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concatenate": concatenate,
     "conv2d": conv2d,
     "conv2d_relu": conv2d_relu,
+    "cos": cos,
     "divide": divide,
+    "dot_rows": dot_rows,
+    "drop": drop,
+    "elu": elu,
     "exp": exp,
     "flatten": flatten,
+    "floor": floor,
+    "gelu": gelu,
     "getitem": getitem,
     "global_average_pool2d": global_average_pool2d,
     "global_max_pool2d": global_max_pool2d,
     "greater": greater,
     "greater_equal": greater_equal,
+    "leaky_relu": leaky_relu,
     "less": less,
     "less_equal": less_equal,
     "linear": linear,
@@ -154,21 +190,30 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minimum": minimum,
     "multiply": multiply,
     "negative": negative,
+    "normal_cdf": normal_cdf,
+    "normalize": normalize,
     "one_hot": one_hot,
+    "penalty": penalty,
     "power": power,
     "relu": relu,
     "reshape": reshape,
+    "selu": selu,
     "sigmoid": sigmoid,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "sign": sign,
+    "sin": sin,
     "softmax": softmax,
     "softmax_cross_entropy": softmax_cross_entropy,
+    "softplus": softplus,
     "sqrt": sqrt,
     "stop_gradient": stop_gradient,
     "subtract": subtract,
     "sum": sum,
+    "swish": swish,
+    "take_rows": take_rows,
     "tanh": tanh,
     "transpose": transpose,
+    "variance": variance,
     "where": where,
     "zero_pad2d": zero_pad2d,
 }

@@ -71,6 +71,10 @@ class Operation:
     stands: ClassVar[tuple[int, ...]] = ()
     #: Operands that are kernels: on the sheet each filter is a row of tiles, one for each input.
     filters: ClassVar[tuple[int, ...]] = ()
+    #: Operands that are tables: learned or not, a row on the sheet is a row of the array.
+    tables: ClassVar[tuple[int, ...]] = ()
+    #: Operands whose columns (a vector is one) must run down the sheet without a gap.
+    columns: ClassVar[tuple[int, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         if "name" in cls.__dict__:

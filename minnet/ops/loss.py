@@ -16,6 +16,7 @@ from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.ops import reduce
 from minnet.ops.base import Composite, Pointwise, normal_axes
 from minnet.ops.pointwise import absolute, exp, log, maximum, relu, sigmoid
+from minnet.ops.shape import reshape
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,30 @@ class _Loss(Composite):
 
     def __call__(self, prediction: Any, target: Any) -> Any:
         """The loss; where rows are classes, ``target`` may be integer labels (rows,) too."""
+        return super().__call__(prediction, self._one_hot(prediction, target))
+
+    def losses(self, prediction: Any, target: Any) -> Any:
+        """What is averaged, in operations: of each row (rows, 1) or of each element."""
+        raise NotImplementedError(f"{type(self).__name__}.losses")
+
+    def steps(self, prediction: Any, target: Any) -> Any:
+        return reduce.mean(self.losses(prediction, target))
+
+    def weighted(self, prediction: Any, target: Any, weights: Any) -> Any:
+        """The mean of each row's losses times its weight (rows,).
+
+        Divided by the number of rows, as in Keras, not by the sum of the weights: a weight of 2
+        counts as much as the row twice, at the same learning rate.
+        """
+        target = self._one_hot(prediction, target)
+        self.check(prediction, target)
+        losses = self.losses(prediction, target)
+        return reduce.mean(losses * reshape(weights, (-1, *(1,) * (losses.ndim - 1))))
+
+    def _one_hot(self, prediction: Any, target: Any) -> Any:
         if self.by_rows and target.dtype.kind in "iu" and target.ndim == 1 == prediction.ndim - 1:
-            target = one_hot(target, prediction.shape[1], prediction.dtype)
-        return super().__call__(prediction, target)
+            return one_hot(target, prediction.shape[1], prediction.dtype)
+        return target
 
     def check(self, prediction: Any, target: Any) -> None:
         shape = prediction.shape
@@ -110,13 +132,13 @@ class SoftmaxCrossEntropy(_Loss):
             return z * -_share(g, z.shape[0])
         return (softmax(z) - y) * _share(g, z.shape[0])
 
-    def steps(self, z: Any, y: Any) -> Any:
+    def losses(self, z: Any, y: Any) -> Any:
         largest = reduce.max(z, 1, True).named("max")
         e = exp(z - largest).named("exp")
         total = reduce.sum(e, 1, True).named("sum")
         (e / total).named("softmax")
-        losses = largest + log(total) - reduce.sum((y * z).named("target × logits"), 1, True)
-        return reduce.mean(losses.named("losses"))
+        right = reduce.sum((y * z).named("target × logits"), 1, True)
+        return (largest + log(total) - right).named("losses")
 
 
 class SigmoidCrossEntropy(_Loss):
@@ -134,10 +156,9 @@ class SigmoidCrossEntropy(_Loss):
             return z * -_share(g, z.size)
         return (sigmoid(z) - y) * _share(g, z.size)
 
-    def steps(self, z: Any, y: Any) -> Any:
+    def losses(self, z: Any, y: Any) -> Any:
         sigmoid(z).named("sigmoid")
-        losses = relu(z) - z * y + log(1 + exp(-absolute(z)))
-        return reduce.mean(losses.named("losses"))
+        return (relu(z) - z * y + log(1 + exp(-absolute(z)))).named("losses")
 
 
 class MeanSquaredError(_Loss):
@@ -153,9 +174,9 @@ class MeanSquaredError(_Loss):
     def gradient(self, index: int, g: Any, out: Any, p: Any, y: Any) -> Any:
         return (p - y) * (g * ((2 if index == 0 else -2) / p.size))
 
-    def steps(self, p: Any, y: Any) -> Any:
+    def losses(self, p: Any, y: Any) -> Any:
         error = (p - y).named("error")
-        return reduce.mean((error**2).named("squares"))
+        return (error**2).named("squares")
 
 
 class CategoricalCrossEntropy(_Loss):
@@ -178,10 +199,9 @@ class CategoricalCrossEntropy(_Loss):
             return log(maximum(p, smallest(p))) * -_share(g, p.shape[0])
         return y / maximum(p, smallest(p)) * -_share(g, p.shape[0])
 
-    def steps(self, p: Any, y: Any) -> Any:
+    def losses(self, p: Any, y: Any) -> Any:
         logs = log(maximum(p, smallest(p))).named("ln p")
-        losses = -reduce.sum((y * logs).named("target × ln p"), 1, True)
-        return reduce.mean(losses.named("losses"))
+        return (-reduce.sum((y * logs).named("target × ln p"), 1, True)).named("losses")
 
 
 class BinaryCrossEntropy(_Loss):
@@ -205,10 +225,10 @@ class BinaryCrossEntropy(_Loss):
             return (log(no) - log(yes)) * _share(g, p.size)
         return ((1 - y) / no - y / yes) * _share(g, p.size)
 
-    def steps(self, p: Any, y: Any) -> Any:
+    def losses(self, p: Any, y: Any) -> Any:
         low = smallest(p)
         losses = -(y * log(maximum(p, low))) - (1 - y) * log(maximum(1 - p, low))
-        return reduce.mean(losses.named("losses"))
+        return losses.named("losses")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Matrix products: the plain one, and the dense layer's x·w + b in one go, also with its relu."""
+"""Matrix products: the plain one, row by row, and the dense layer's x·w + b, also with relu."""
 
 from __future__ import annotations
 
@@ -95,6 +95,27 @@ class MatMul(_Product):
         return self._dot(operands[0], operands[1])
 
 
+class DotRows(Operation):
+    """Sums of products, row by row: (n, k) and (n, k) give (n, 1)."""
+
+    name = "dot_rows"
+    reads_ranges = (0, 1)
+    columns = (0, 1)
+
+    def value(self, a: Any, b: Any) -> Any:
+        return np.einsum("nk,nk->n", a, b)[:, None]
+
+    def gradient(self, index: int, g: Any, out: Any, a: Any, b: Any) -> Any:
+        return g * (b if index == 0 else a)
+
+    def words(self, a: str, b: str) -> str:
+        return f"row of {a}·row of {b}"
+
+    def cells(self, shape: tuple[int, ...], *operands: Operand) -> CellWriter:
+        lines = [[o.area(row) for row in positions(o.shape)] for o in operands]
+        return lambda k: f"SUMPRODUCT({lines[0][k]},{lines[1][k]})"
+
+
 def _check_linear(x: Any, w: Any, b: Any) -> None:
     rows, weights = x.shape, w.shape
     if len(rows) != 2 or len(weights) != 2 or rows[1:] != weights[:1] or b.shape != weights[1:]:
@@ -171,7 +192,7 @@ class LinearRelu(Fused):
 
 
 _matmul = MatMul()
-linear, linear_relu = Linear(), LinearRelu()
+linear, linear_relu, _dot_rows = Linear(), LinearRelu(), DotRows()
 _swap_axes, _column_sums = Transpose(None), Sum((0,), keepdims=False)
 
 
@@ -201,3 +222,11 @@ def matmul(a: Any, b: Any) -> Any:
             )
         )
     return _matmul(a, b)
+
+
+def dot_rows(a: Any, b: Any) -> Any:
+    """The products of two matrices of one shape, summed along each row: (n, k) to (n, 1)."""
+    if a.ndim != 2 or a.shape != b.shape:
+        received = f"{a.shape} and {b.shape}"
+        raise ShapeError(mismatch("operation 'dot_rows'", "two matrices of one shape", received))
+    return _dot_rows(a, b)

@@ -1,4 +1,4 @@
-"""Many elements into one: sum, mean, max."""
+"""Many elements into one: sum, mean, variance, max."""
 
 from __future__ import annotations
 
@@ -97,6 +97,23 @@ class Mean(_Reduction):
         return f"AVERAGE({area})"
 
 
+class Variance(Mean):
+    """The mean square distance from the mean: of all numbers there are, not of a sample."""
+
+    name = "variance"
+
+    def value(self, x: Any) -> Any:
+        centred = x - _add_reduce(x, axis=self.axis, keepdims=True) / self._count(x.shape)
+        return super().value(centred * centred)
+
+    def gradient(self, index: int, g: Any, out: Any, x: Any) -> Any:
+        centred = x - _mean(self.axis, True)(x)
+        return self.spread(g * (2 / self._count(x.shape)), x.shape) * centred
+
+    def formula(self, area: str) -> str:
+        return f"VARP({area})"
+
+
 class Max(_Reduction):
     """The largest; among equals the gradient goes to the first in C order only."""
 
@@ -150,7 +167,7 @@ class FirstMaximum(Operation):
         return write
 
 
-_sum, _mean, _max = (lru_cache(maxsize=1024)(c) for c in (Sum, Mean, Max))
+_sum, _mean, _variance, _max = (lru_cache(maxsize=1024)(c) for c in (Sum, Mean, Variance, Max))
 _first_maximum = lru_cache(maxsize=1024)(FirstMaximum)
 
 
@@ -174,6 +191,13 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     axes = _axes(x, axis, "mean")
     not_empty(x, axes, "mean")
     return _mean(axes, keepdims)(x)
+
+
+def variance(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The variance (divided by n) over all elements, or over the given axis or axes."""
+    axes = _axes(x, axis, "variance")
+    not_empty(x, axes, "variance")
+    return _variance(axes, keepdims)(x)
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

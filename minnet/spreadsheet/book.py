@@ -24,7 +24,7 @@ from minnet.spreadsheet.page import Page, PageRows
 from minnet.spreadsheet.passes import Pass
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.style import Styles
-from minnet.spreadsheet.trace import Node
+from minnet.spreadsheet.trace import UPDATE, Node
 from minnet.spreadsheet.xlsx import Rows
 
 NETWORK, CONTENTS = "network", "contents"
@@ -102,7 +102,7 @@ class StepSheet:
         self.plan = Plan(step.trace)
         self.page = Page(self.sheet, self.rows, book.styles, self.plan, FIRST_BAND_ROW)
         self.formulas = Formulas(self.plan, RATE, links)
-        self.page.write(self.formulas)
+        self.page.write(self.formulas, {UPDATE: f"UPDATE   {step.rule}"})
         self.page.set_widths()
         self._accuracy = self._measure_accuracy()
         self._write_header(heading)
@@ -134,21 +134,33 @@ class StepSheet:
         put(1, 1, heading, style=style("heading"))
         put(2, 1, HOW_TO_READ, style=style("note"))
         if self.step.rate is not None:
-            put(3, 1, "learning rate", style=style("label"))
-            put(*RATE_CELL, self.step.rate, None if self.is_first else RATE, style("knob"))
-            if self.is_first:
+            changes = self.is_first and self.step.step_rate is not None
+            put(3, 1, "base rate" if changes else "learning rate", style=style("label"))
+            if not self.is_first:
+                rate, formula = self.rate
+                look = "knob" if self.step.step_rate is None else _reading(rate)
+                put(*RATE_CELL, rate, formula, style(look))
+            else:
+                put(*RATE_CELL, self.step.rate, style=style("knob"))
                 self.book.name(RATE, self.title, "$C$3")
                 self._validate_rate()
         put(3, 5, self.result_label, style=style("label"))
         result = self.step.result
         value = float(result.value.reshape(-1)[0])
-        reading = "reading" if abs(value) >= 1e-3 or value == 0 else "small reading"
         own = self.formulas.cells_of(self.block(result)).cell(0)
-        put(*RESULT_CELL, value, own, style(reading))
+        put(*RESULT_CELL, value, own, style(_reading(value)))
         if self._accuracy is not None:
             put(3, 8, "accuracy", style=style("label"))
             put(*ACCURACY_CELL, *self._accuracy, style("reading"))
         self.book.link(self.title, (3, 11), "← contents", CONTENTS)
+
+    @property
+    def rate(self) -> tuple[float, str]:
+        """The learning rate of this very step, and how its own sheet refers to it."""
+        node = self.step.step_rate
+        if node is None:
+            return float(self.step.rate or 0), RATE
+        return float(node.value), self.formulas.cells_of(self.block(node)).cell(0)
 
     @property
     def result_label(self) -> str:
@@ -215,6 +227,10 @@ class StepSheet:
             if in_loss and node.name in ("softmax", "sigmoid"):
                 return node
         return None
+
+
+def _reading(value: float) -> str:
+    return "reading" if abs(value) >= 1e-3 or value == 0 else "small reading"
 
 
 def _same_answer(prediction: str, truth: str) -> str:

@@ -37,6 +37,11 @@ class _Weights(NamedTuple):
     gradient: Node
 
 
+def _leaves(step: Pass) -> list[Node]:
+    """What a forward pass starts from, in an order of its own."""
+    return [*step.inputs, *step.masks, *sorted(step.parameters, key=lambda n: str(n.name))]
+
+
 class CheckSheet:
     """Two forward passes with one weight moved up and down, and what their losses say."""
 
@@ -72,10 +77,9 @@ class CheckSheet:
     def _write_pass(self, step: Pass, first_row: int, sign: int, word: str) -> int:
         plan = Plan(step.trace, forward_only=True)
         page = Page(self._sheet, self.rows, self._book.styles, plan, first_row)
-        own = {n.name: n for n in self._network.step.inputs + self._network.step.parameters}
         links = {
-            node: self._link(own[node.name], sign)
-            for node in [*step.inputs, *step.parameters]
+            node: self._link(own, sign)
+            for node, own in zip(_leaves(step), _leaves(self._network.step), strict=True)
             if node in plan.blocks
         }
         formulas = Formulas(plan, RATE, links)

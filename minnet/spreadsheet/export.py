@@ -13,14 +13,15 @@ import numpy.typing as npt
 
 from minnet.errors import ArgumentError, NumberError, WorkbookError, mismatch
 from minnet.ops.base import CellWriter
-from minnet.recording import no_grad
+from minnet.recording import no_grad, training_mode
+from minnet.several import as_tensors, each, parts_of
 from minnet.spreadsheet.book import NETWORK, Book, StepSheet
 from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
 from minnet.spreadsheet.overview import TRAINING, ContentsSheet, TrainingSheet
 from minnet.spreadsheet.passes import Pass, trace_function, trace_loss, trace_step
 from minnet.spreadsheet.trace import Node
 from minnet.spreadsheet.xlsx import save
-from minnet.tensor import Array, Tensor
+from minnet.tensor import Array, Tensor, wrap
 
 MOST_FORMULAS = 50_000
 
@@ -97,7 +98,7 @@ class _ModelExport:
         x, y = model.prepare(x, y)
         self._source = model
         self._exact = model.astype(np.float64)
-        self._x, self._y = x.astype(np.float64), _as_float64(y)
+        self._x, self._y = each(_as_float64, x), each(_as_float64, y)
         size = len(x) if batch_size is None else batch_size
         if size < 1:
             raise ArgumentError(mismatch("export_xlsx", "batch_size of 1 or more", repr(size)))
@@ -109,11 +110,13 @@ class _ModelExport:
     def write(self, path: Path, check: bool, max_formulas: int, title: str | None) -> Export:
         trained = sum(p.size for p in self._exact.trainable_parameters())
         self._require_size(2 * trained, max_formulas)  # gradients and new weights alone
-        first = self._trace(self._exact, self._batches[0])
+        # A copy, so that the check sheet draws the dropout masks of the first step again.
+        model = self._exact.astype(np.float64)
+        first = self._trace(model, self._batches[0])
         self._require_size(first.least_formulas(), max_formulas)
         book = Book()
         contents = ContentsSheet(book, title or f"minnet: {self._source.name}")
-        sheets, passes = self._write_steps(book, first)
+        sheets, passes = self._write_steps(book, model, first)
         others = []
         if check and first.new:
             CheckSheet(book, sheets[0], self._nudged)
@@ -128,12 +131,13 @@ class _ModelExport:
         return _save(book, path, passes, max_formulas, difference)
 
     def _trace(self, model: Any, batch: slice) -> Pass:
-        step = trace_step(model, self._x[batch], self._y[batch], model.optimizer.lr)
+        step = trace_step(model, self._x[batch], self._y[batch])
         _require_finite(step)
         return step
 
-    def _write_steps(self, book: Book, first: Pass) -> tuple[list[StepSheet], list[Pass]]:
-        model = self._exact.astype(np.float64)
+    def _write_steps(
+        self, book: Book, model: Any, first: Pass
+    ) -> tuple[list[StepSheet], list[Pass]]:
         sheets: list[StepSheet] = []
         passes: list[Pass] = []
         for number, batch in enumerate(self._batches, 1):
@@ -143,6 +147,7 @@ class _ModelExport:
             heading = f"{self._source.name}: training step {number}"
             sheets.append(StepSheet(book, title, heading, step, links))
             passes.append(step)
+            _advance(model, step)
             by_name = {p.name: new for p, new in step.new.items()}
             for parameter in model.parameters():
                 if parameter.name in by_name:
@@ -157,6 +162,10 @@ class _ModelExport:
         for parameter in step.parameters:
             source = old[parameter.name]
             links[parameter] = before.reference(before.step.new.get(source, source))
+        for state in step.states:
+            found = before.step.new_states.get(str(state.name))
+            if found is not None:  # else no step so far has looked at it
+                links[state] = before.reference(found)
         same = next((s for s, b in zip(sheets, self._batches) if b == batch), None)
         if same is not None:
             for node, source in zip(step.inputs, same.step.inputs):
@@ -181,16 +190,32 @@ class _ModelExport:
         """The largest difference that float32 makes to the loss and the last layer's output."""
         if self._source.dtype == np.float64:
             return None
-        batch = self._batches[0]
-        dtype = self._source.dtype
+        rows = self._batches[0]
+        x, y = self._x[rows], self._y[rows]
+        # A copy draws the same masks as the pass that is shown.
+        rough = self._source.astype(self._source.dtype)
+
+        def back(array: Array) -> Tensor:
+            return Tensor(array.astype(rough.dtype) if array.dtype.kind == "f" else array)
+
+        with no_grad(), training_mode():
+            loss, _ = rough.loss_of(each(back, x), each(back, y))
         with no_grad():
-            y = self._y[batch]
-            target = y.astype(dtype) if y.dtype.kind == "f" else y
-            loss, _ = self._source.loss_of(Tensor(self._x[batch].astype(dtype)), Tensor(target))
-        exact = self._exact.predict(self._x[batch])
-        rough = self._source.predict(self._x[batch].astype(dtype))
-        outputs = float(np.abs(exact - rough).max())
-        return max(outputs, abs(float(loss.item()) - float(first.result.value)))
+            exact = self._exact.forward(as_tensors(x))
+            outputs = zip(parts_of(exact), parts_of(rough.forward(each(back, x))), strict=True)
+            furthest = [float(np.abs(a.data - b.data).max()) for a, b in outputs]
+        return max(*furthest, abs(float(loss.item()) - float(first.result.value)))
+
+
+def _advance(model: Any, step: Pass) -> None:
+    """Take the step that a pass shows, so that the optimizer remembers it."""
+    gradients = {p.name: p.gradient for p in step.new}
+    found = [gradients.get(p.name) for p in model.trainable_parameters()]
+    model.optimizer.step(
+        model.trainable_parameters(),
+        [None if g is None else wrap(g.value) for g in found],
+        float(step.result.value),
+    )
 
 
 def _export_function(

@@ -22,7 +22,9 @@ class _Function(NamedTuple):
 
 
 _FUNCTIONS = {
-    **dict.fromkeys(("EXP", "LN", "SQRT", "TANH", "ABS", "NORMSDIST"), _Function(1, 1)),
+    **dict.fromkeys(
+        ("EXP", "LN", "SQRT", "TANH", "ABS", "NORMSDIST", "COS", "SIN", "INT"), _Function(1, 1)
+    ),
     **dict.fromkeys(
         ("SUMPRODUCT", "SUM", "MAX", "MIN", "AVERAGE", "VARP", "AND"),
         _Function(1, MAX_ARGUMENTS, range(MAX_ARGUMENTS)),

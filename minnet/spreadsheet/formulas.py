@@ -9,7 +9,7 @@ from minnet.ops.base import CellWriter, Operation, View, positions
 from minnet.spreadsheet.blocks import FILTERS, Block
 from minnet.spreadsheet.operands import Cells, Inline, Joined, Scalar
 from minnet.spreadsheet.plan import Plan, is_scalar_leaf
-from minnet.spreadsheet.trace import Node
+from minnet.spreadsheet.trace import UPDATE, Node
 
 AnyOperand = Cells | Inline | Joined | Scalar
 
@@ -36,6 +36,7 @@ class Formulas:
         """The block's own cells in its tensor's shape, as another formula refers to them."""
         node = block.node
         shared = node.kind in ("parameter", "seed") or block.lies == FILTERS
+        shared = shared or (block.band == UPDATE and node.value.ndim == 0)
         fixed = shared or node in self._plan.helpers.values()
         return Cells(block.local_addresses() + block.origin, sheet, fixed)
 

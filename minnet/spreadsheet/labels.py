@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from minnet.ops.base import COMPARISON, Placement, Pointwise
-from minnet.spreadsheet.blocks import FILTERS, TRANSPOSED
+from minnet.spreadsheet.blocks import FILTERS, NORMAL, TRANSPOSED
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
@@ -13,10 +13,13 @@ from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
 LONGEST_WORDS = 44
 GRADIENT = "d "
 INPUTS, FUNCTION, LOSS, RATE = "inputs", "function", "loss", "learning_rate"
+OPTIMIZER = "optimizer"
 
 _EXPLAINED = {
     "input": "an input: change a number",
     "target": "what it should be",
+    "state": "from the steps before",
+    "mask": "1 keeps, 0 drops: change it",
     "constant": "constants",
     "seed": "the chain rule starts with 1",
 }
@@ -34,7 +37,7 @@ class Labels:
         self._short: dict[Node, str] = {}
         taken: set[tuple[str, str]] = set()
         for node, block in plan.blocks.items():
-            if block.slot is node and block.band == FORWARD:
+            if block.slot is node:
                 label = own = self._own_name(node)
                 count = 1
                 while (node.scope.name, label) in taken:
@@ -58,14 +61,23 @@ class Labels:
             return self._short[node]
         slot = self._short.get(block.slot, "")
         if block.band == UPDATE and node.name is not None:
-            return f"new {slot}"
+            return self._remembered(node, slot)
         if block.slot.gradient is node:
             return f"{GRADIENT}{slot}"
         if node in self._plan.helpers.values():
             return f"{slot}ᵀ" if block.lies == TRANSPOSED else f"{slot} again"
         if isinstance(node.op, Placement):
             return node.name or f"{slot} {node.op.done}"
-        return self._own_name(node) if block.band == FORWARD else f"back through {slot}"
+        if block.band == FORWARD:
+            return self._own_name(node)
+        return f"for new {slot}" if block.band == UPDATE else f"back through {slot}"
+
+    def _remembered(self, node: Node, slot: str) -> str:
+        """A new value, or what the optimizer remembers of a tensor: "new weight velocity"."""
+        name, of = str(node.name), str(self._plan.blocks[node].slot.name)
+        new = "new " if name.startswith("new ") else ""
+        own = name.removeprefix(new).removeprefix(of).removeprefix("_").replace("_", " ")
+        return f"{new}{slot} {own}".rstrip()
 
     def defined_name(self, node: Node) -> str | None:
         """``<layer>_<tensor>[_grad|_new]`` for tensors, their gradients and new values."""
@@ -73,12 +85,15 @@ class Labels:
         slot = block.slot
         own = slot.kind == "parameter" and slot.name  # as reading back looks for it
         base = own or re.sub(r"\W+", "_", self._full(slot))
-        if node is block.slot and block.band == FORWARD:
+        if node is block.slot:
             return legal_name(base)
         if block.slot.gradient is node:
             return legal_name(f"{base}_grad")
         if block.band == UPDATE and node.name is not None:
-            return legal_name(f"{base}_new")
+            new = node.name.startswith("new ")
+            own = node.name.removeprefix("new ").removeprefix(str(slot.name)).removeprefix("_")
+            own = f"_{own}" if own else ""
+            return legal_name(base + re.sub(r"\W+", "_", own) + "_new" * new)
         return None
 
     def _full(self, node: Node) -> str:
@@ -93,7 +108,10 @@ class Labels:
         block = self._plan.blocks[node]
         if node.op is None:
             if node.kind == "parameter":
-                return _LEARNED.get(block.lies, "learned")
+                if block.lies == NORMAL and node.value.ndim == 2:
+                    return "row i stands for index i"
+                learned = any(t.requires_grad for t in node.tensors)
+                return _LEARNED.get(block.lies, "learned" if learned else "kept, not learned")
             return _EXPLAINED.get(node.kind, "")
         if node in self._plan.helpers.values():
             return "the same numbers" + (", transposed" if block.lies == TRANSPOSED else "")
@@ -113,7 +131,8 @@ class Labels:
         if x in self._plan.blocks:
             return self._seen_from(x, self._plan.blocks[user].slot.scope)
         if x.kind == "rate":
-            return "rate"
+            in_optimizer = self._plan.blocks[user].slot.scope.name == OPTIMIZER
+            return "base rate" if in_optimizer else "rate"
         if x.op is None:
             return f"{x.value.reshape(-1)[0]:.4g}" if x.value.size else ""
         text = x.op.words(*self._operands(x, user))
@@ -133,7 +152,7 @@ def _typeset(formula: str) -> str:
     """A formula as a person writes it: signs for minus and times, with room around them."""
     for sign, typeset in ((">=", " ≥ "), ("<=", " ≤ "), ("*", " × "), ("+", " + "), (",", ", ")):
         formula = formula.replace(sign, typeset)
-    formula = re.sub(r"(?<=[\w)])-(?=[\w(])", " − ", formula)
+    formula = re.sub(r"(?<=[\w)])(?<!\de)-(?=[\w(])", " − ", formula)
     return re.sub(r" {2,}", " ", formula.replace("LN(", "ln(").replace("EXP(", "exp(")).replace(
         "( ", "("
     )

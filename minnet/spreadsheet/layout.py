@@ -41,10 +41,15 @@ class Layout:
         self._stacks: dict[Node, dict[str, list[Block]]] = {}
         for block in plan.blocks.values():
             stack = self._stacks.setdefault(block.slot, {}).setdefault(block.band, [])
-            stack.insert(0, block) if self._by_right(block) else stack.append(block)
+            stack.insert(0, block) if self._is_first(block) else stack.append(block)
         self.last_column = self._set_columns()
         self.last_row = self._set_rows(first_row)
         self._check_size()
+
+    @staticmethod
+    def _is_first(block: Block) -> bool:
+        tensor_itself = block.node in (block.slot, block.slot.gradient)
+        return tensor_itself or block.node.name == f"new {block.slot.name}"
 
     @staticmethod
     def _by_right(block: Block) -> bool:

@@ -18,7 +18,7 @@ from minnet.spreadsheet.book import (
     StepSheet,
 )
 from minnet.spreadsheet.names import a1
-from minnet.spreadsheet.trace import FORWARD, Scope
+from minnet.spreadsheet.trace import Scope
 from minnet.spreadsheet.xlsx import Rows
 
 TRAINING = "training"
@@ -87,7 +87,7 @@ class ContentsSheet:
         for strip in network.page.layout.strips:
             row += 1
             blocks = [b for b in network.plan.blocks.values() if b.slot.scope is strip.scope]
-            shown = [b for b in blocks if b.band == FORWARD and b.node is b.slot]
+            shown = [b for b in blocks if b.node is b.slot]
             last = shown[-1]
             self._book.link(
                 CONTENTS, (row, 1), strip.scope.name, NETWORK, a1(last.row, strip.first)
@@ -147,7 +147,12 @@ class TrainingSheet:
         for number, step in enumerate(steps, 1):
             row = 4 + number
             self._book.link(TRAINING, (row, 1), str(number), step.title)
-            put(row, 2, step.step.rate, step.header(RATE_CELL), style("decimal"))
+            rate, cell = step.rate
+            if step.step.step_rate is None:
+                cell = step.header(RATE_CELL)
+            else:
+                cell = step.reference(step.step.step_rate)(0)
+            put(row, 2, rate, cell, style("decimal"))
             loss = float(step.step.result.value)
             put(row, 3, loss, step.header(RESULT_CELL), style("decimal"))
             if accurate:

@@ -24,7 +24,7 @@ BAND_TITLES = {
     FORWARD: "FORWARD  →   each block is computed from the blocks to its left",
     BACKWARD: "BACKWARD  ←   d = how much the result changes with each number above; same "
     "columns, computed from the blocks to its right",
-    UPDATE: "UPDATE   new weight = weight − learning rate × gradient",
+    UPDATE: "UPDATE",
 }
 
 
@@ -95,7 +95,7 @@ class Page:
 
     def write(self, formulas: Formulas, band_titles: dict[str, str] | None = None) -> None:
         for band, row in self.layout.bands.items():
-            self._write_band(band, row, (band_titles or BAND_TITLES)[band])
+            self._write_band(band, row, {**BAND_TITLES, **(band_titles or {})}[band])
         for block in self.plan.blocks.values():
             self._write_block(block, formulas)
 
@@ -125,9 +125,9 @@ class Page:
 
     def _role(self, block: Block) -> str:
         node = block.node
-        if node.kind in ("input", "target", "constant", "seed"):
+        if node.kind in ("input", "target", "mask", "constant", "seed"):
             return "input"
-        if node.kind == "parameter":
+        if node.kind in ("parameter", "state"):
             return "parameter"
         if node in self.plan.helpers.values():
             return "helper"

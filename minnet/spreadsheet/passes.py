@@ -10,8 +10,9 @@ import numpy as np
 
 from minnet.autodiff import backpropagate
 from minnet.errors import ArgumentError, DtypeError, GraphError, ShapeError, mismatch
-from minnet.recording import no_grad
-from minnet.spreadsheet.labels import FUNCTION, INPUTS, RATE
+from minnet.recording import no_grad, training_mode
+from minnet.several import Several, parts_of
+from minnet.spreadsheet.labels import FUNCTION, INPUTS, OPTIMIZER, RATE
 from minnet.spreadsheet.trace import FORWARD, Node, Trace
 from minnet.tensor import Array, Tensor, wrap
 
@@ -22,49 +23,113 @@ class Pass:
 
     trace: Trace
     result: Node
-    rate: float | None = None
+    rate: float | None = None  # the number that may be changed
+    step_rate: Node | None = None  # what the optimizer or its schedule makes of it
+    rule: str = ""  # the update in words
     inputs: list[Node] = field(default_factory=list)
     parameters: list[Node] = field(default_factory=list)
     new: dict[Node, Node] = field(default_factory=dict)  # parameter -> its new value
-    target: Node | None = None
+    masks: list[Node] = field(default_factory=list)  # which numbers dropout has kept
+    target: Node | None = None  # where there is one alone
+    states: list[Node] = field(default_factory=list)  # what the optimizer remembers, before
+    new_states: dict[str, Node] = field(default_factory=dict)  # and after, by the name before
 
     def least_formulas(self) -> int:
         """Formulas that a sheet of this pass cannot do without: results, gradients, new weights."""
         shown = {n for n in self.trace.nodes if n.phase == FORWARD and not n.inner}
         shown |= {n.gradient for n in shown if n.gradient is not None} | set(self.new.values())
+        shown |= set(self.new_states.values())
         return sum(n.value.size for n in shown if n.op is not None)
 
 
-def trace_step(model: Any, x: Array, y: Array, rate: float) -> Pass:
+def trace_step(model: Any, x: Any, y: Any) -> Pass:
     """Forward, loss, backward and update of a compiled float64 model on one batch."""
     trace = Trace()
     with trace.watching():
-        inputs, loss = _run(trace, model, x, y)
+        with training_mode() as deferred:
+            inputs, targets, loss = _run(trace, model, x, y)
         trained = model.trainable_parameters()
-        wanted = [t for t in (inputs[0], *trained) if t.requires_grad]
+        wanted = [t for t in (*inputs, *trained) if t.requires_grad]
         gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
-        step = Pass(trace, trace.node_of(loss), rate)
-        rate_leaf = wrap(np.array(float(rate))).named(RATE)
-        trace.announce(rate_leaf, "rate")
+        step = Pass(trace, trace.node_of(loss), model.optimizer.base_lr)
+        update = _Update(step, model.optimizer, loss)
         for parameter in trained:
             gradient = gradients.get(id(parameter))
-            if gradient is None:
-                continue
+            if gradient is not None:
+                update.move(parameter, gradient)
+        present: dict[int, Tensor] = {}
+        for parameter, function in deferred:
             with trace.update_scope(parameter), no_grad():
-                new = model.optimizer.update(parameter, gradient, rate_leaf)
-                new.named(f"new {parameter.name}")
+                new = function(present.get(id(parameter), parameter))
+                present[id(parameter)] = new.named(f"new {parameter.name}")
             step.new[trace.node_of(parameter)] = trace.node_of(new)
-    _finish(step, inputs, model)
+    _finish(step, inputs, targets, model)
     return step
 
 
-def trace_loss(model: Any, x: Array, y: Array) -> Pass:
-    """The forward pass and the loss alone."""
+class _Update:
+    """One step of an optimizer in tensors: the rate, then one parameter after the other."""
+
+    def __init__(self, step: Pass, optimizer: Any, loss: Tensor):
+        self._step, self._trace, self._optimizer = step, step.trace, optimizer
+        step.rule = optimizer.rule
+        rate = wrap(np.array(step.rate)).named(RATE)
+        self._trace.announce(rate, "rate")
+        self._rate = rate
+        kind = type(optimizer).__name__
+        with self._trace.optimizer_scope(OPTIMIZER, kind), no_grad():
+            before = self._leaves(optimizer.shared, f"{OPTIMIZER}_")
+            after = dict(before)
+            self._rate = optimizer.rate(rate, after, loss)
+            if self._rate is not rate:
+                step.step_rate = self._trace.node_of(self._rate.named("rate"))
+            if self._trace.known(before["iterations"]) is not None:
+                after["iterations"] = before["iterations"] + 1
+            self._note(before, after)
+
+    def move(self, parameter: Tensor, gradient: Tensor) -> None:
+        """The parameter's new value, and what the optimizer remembers of it."""
+        trace = self._trace
+        with trace.update_scope(parameter), no_grad():
+            before = self._leaves(self._optimizer.state_of(parameter), f"{parameter.name}_")
+            after = dict(before)
+            new = self._optimizer.moved(parameter, parameter, gradient, self._rate, after)
+            new.named(f"new {parameter.name}")
+            self._note(before, after)
+        self._step.new[trace.node_of(parameter)] = trace.node_of(new)
+
+    def _leaves(self, state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+        leaves = {}
+        for name, value in state.items():
+            leaves[name] = wrap(np.array(value, np.float64)).named(prefix + name)
+            self._trace.announce(leaves[name], "state")
+        return leaves
+
+    def _note(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+        """Which leaves were used, and what has become of them."""
+        for name, old in before.items():
+            leaf = self._trace.known(old)
+            if leaf is not None:
+                self._step.states.append(leaf)
+            elif after[name] is old:
+                continue
+            new = self._trace.node_of(after[name])
+            if new.name is None:
+                after[name].named(f"new {old.name}")
+                new.owner = new.owner or leaf  # stands in the same columns
+            self._step.new_states[str(old.name)] = new
+        for name, value in after.items():
+            if name not in before:  # what was not yet known, such as the loss of the step before
+                self._step.new_states[f"{OPTIMIZER}_{name}"] = self._trace.node_of(value)
+
+
+def trace_loss(model: Any, x: Any, y: Any) -> Pass:
+    """The forward pass of training and the loss alone."""
     trace = Trace()
-    with trace.watching(), no_grad():
-        inputs, loss = _run(trace, model, x, y)
+    with trace.watching(), no_grad(), training_mode():
+        inputs, targets, loss = _run(trace, model, x, y)
     step = Pass(trace, trace.node_of(loss))
-    _finish(step, inputs, model)
+    _finish(step, inputs, targets, model)
     return step
 
 
@@ -122,21 +187,31 @@ def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:
     return tensor
 
 
-def _run(trace: Trace, model: Any, x: Array, y: Array) -> tuple[list[Tensor], Tensor]:
-    """The watched forward pass of a model: its inputs and its loss."""
-    inputs = [_leaf(trace, x, "input", "x"), _leaf(trace, y, "target", "target")]
+def _run(trace: Trace, model: Any, x: Any, y: Any) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """The watched forward pass of a model: its inputs, its targets and its loss."""
+    arrays, answers = parts_of(x), parts_of(y)
+    names = ["x"] if len(arrays) == 1 else model.input_names
+    wanted = ["target"] if len(answers) == 1 else [f"{n}_target" for n in model.output_names]
+    inputs = [_leaf(trace, a, "input", n) for a, n in zip(arrays, names, strict=True)]
+    targets = [_leaf(trace, a, "target", n) for a, n in zip(answers, wanted, strict=True)]
     for parameter in model.parameters():
         trace.announce(parameter, "parameter")
     with trace.scope(INPUTS):
-        trace.node_of(inputs[0])
-    loss, _ = model.loss_of(*inputs)
-    return inputs, loss.named("loss")
+        for tensor in inputs:
+            trace.node_of(tensor)
+    loss, _ = model.loss_of(_joined(inputs), _joined(targets))
+    return inputs, targets, loss.named("loss")
 
 
-def _finish(step: Pass, inputs: list[Tensor], model: Any) -> None:
-    step.inputs = [step.trace.node_of(t) for t in inputs]
+def _joined(tensors: list[Tensor]) -> Any:
+    return tensors[0] if len(tensors) == 1 else Several(tensors)
+
+
+def _finish(step: Pass, inputs: list[Tensor], targets: list[Tensor], model: Any) -> None:
+    step.inputs = [step.trace.node_of(t) for t in (*inputs, *targets)]
     step.parameters = [n for n in step.trace.nodes if n.kind == "parameter"]
-    step.target = step.inputs[1]
+    step.masks = [n for n in step.trace.nodes if n.kind == "mask"]
+    step.target = step.trace.node_of(targets[0]) if len(targets) == 1 else None
     if not step.parameters:
         raise ArgumentError(
             mismatch("export", "a model whose loss uses its weights", f"{model!r} without any")

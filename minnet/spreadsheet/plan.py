@@ -80,8 +80,8 @@ class Plan:
                 if node.gradient is not None:
                     slots.setdefault(node.gradient, (node, BACKWARD))
             for node in self._nodes:
-                if node.phase == UPDATE and node.op and node.owner and node.name:
-                    slots[node] = (node.owner, UPDATE)
+                if node.phase == UPDATE and node.name and (node.op or node.kind == "state"):
+                    slots[node] = (node.owner or node, UPDATE)
         return slots
 
     def _find_needed(self) -> set[Node]:
@@ -106,6 +106,8 @@ class Plan:
                     lies[x] = COLUMN
                 if i in node.op.filters:
                     lies[x] = FILTERS
+                if i in node.op.tables and x.kind == "parameter":
+                    lies[x] = NORMAL
         for node, (slot, _) in self._slots.items():
             if node is not slot and slot in lies and node.shape == slot.shape:
                 lies[node] = lies[slot]
@@ -116,6 +118,8 @@ class Plan:
     def _add_block(self, node: Node) -> Block:
         slot, band = self._slots.get(node) or (self._home(node), node.phase)
         lies = self._lies.get(node) or usual(node.value.ndim)
+        if band == UPDATE and node.shape == slot.shape:
+            lies = self._lies.get(slot, lies)
         block = Block(node, lies, slot, band)
         self.blocks[node] = block
         return block
@@ -201,7 +205,11 @@ class Plan:
 
     def _align(self, node: Node) -> None:
         """See to it that ranges which are multiplied run in one direction."""
-        if node.op is None or node.op.reads_ranges != (0, 1):
+        if node.op is None:
+            return
+        for operand in node.op.columns:
+            self._stand(node, operand)
+        if node.op.columns or node.op.reads_ranges != (0, 1):
             return
         if node.op.filters:
             self._align_tiles(node)
@@ -215,6 +223,14 @@ class Plan:
             first = 1
         if self._direction(b, 1, a) != first:
             self._copy(node, 1, b, TRANSPOSED if first == 1 else NORMAL)
+
+    def _stand(self, node: Node, operand: int) -> None:
+        """See to it that the columns of an operand run down without a gap."""
+        x = node.inputs[operand]
+        if isinstance(x, Node):
+            found = self.place(x)
+            if found is None or (np.diff(found[1], axis=0) != ROW).any():
+                self._copy(node, operand, x, COLUMN if x.value.ndim == 1 else NORMAL)
 
     def _align_tiles(self, node: Node) -> None:
         """See to it that windows and filters are rectangles that lie alike."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import WorkbookError, mismatch
-from minnet.spreadsheet.blocks import IMAGES, arrange, parameter_orientations
+from minnet.spreadsheet.blocks import IMAGES, NORMAL, arrange, parameter_orientations
 from minnet.spreadsheet.labels import RATE
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.reader import Area, Book, open_book
@@ -52,29 +52,32 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
                 "Build it first: give the first layer input_shape=….",
             )
         )
-    weights = [_weight(book, parameter) for parameter in parameters]
+    # A table is looked up by the numbers of its rows, so that a row of it is one on the sheet.
+    tables = {
+        id(p) for layer in model.layers if layer.takes_indices for p in layer.parameters.values()
+    }
+    weights = [_weight(book, p, id(p) in tables) for p in parameters]
     if RATE in book.names:
         found.learning_rate = float(book.numbers(book.names[RATE], "the learning rate")[0, 0])
         if not found.learning_rate > 0:
             raise WorkbookError(
                 mismatch(f"{path}: {RATE}", "a number above 0", f"{found.learning_rate:g}")
             )
-    for name in ("x", "target"):
-        if name in book.names:
-            found.inputs[name] = book.numbers(book.names[name], f"the input {name!r}")
-    if "x" in found.inputs:
-        found.inputs["x"] = _images(found.inputs["x"], model.layers[0].input_shape)
+    for name, shape in _inputs_of(model):
+        if legal_name(name) in book.names:
+            numbers = book.numbers(book.names[legal_name(name)], f"the input {name!r}")
+            found.inputs[name] = _images(numbers, shape)
     for parameter, array in zip(parameters, weights):
         found.weights.append(parameter.name)
         if not np.array_equal(array, parameter.data):
             found.changed.append(parameter.name)
             parameter.data = array
     if found.learning_rate is not None:
-        model.optimizer.lr = found.learning_rate
+        model.optimizer.base_lr = found.learning_rate
     return found
 
 
-def _weight(book: Book, parameter: Any) -> Array:
+def _weight(book: Book, parameter: Any, as_table: bool) -> Array:
     """A parameter's array from its named area, in the model's dtype."""
     name = legal_name(parameter.name)
     area = book.names.get(name)
@@ -88,7 +91,7 @@ def _weight(book: Book, parameter: Any) -> Array:
                 "Is this the model that the workbook was made from?",
             )
         )
-    lies = _orientation(area, parameter.shape)
+    lies = _orientation(area, parameter.shape, as_table)
     if lies is None:
         raise WorkbookError(
             mismatch(
@@ -104,6 +107,17 @@ def _weight(book: Book, parameter: Any) -> Array:
     return array.reshape(parameter.shape)
 
 
+def _inputs_of(model: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """The names that the sheet has for inputs and targets, and the shapes of their rows."""
+    first = [call.layer for call in model.calls if not call.inputs]
+    names = ["x"] if len(first) == 1 else model.input_names
+    outputs = getattr(model, "output_names", [""])
+    targets = ["target"] if len(outputs) == 1 else [f"{name}_target" for name in outputs]
+    shapes = {layer.name: layer.input_shape for layer in first}
+    rows = [shapes[name] for name in names] if len(first) > 1 else [first[0].input_shape]
+    return [*zip(names, rows, strict=True), *((name, ()) for name in targets)]
+
+
 def _images(numbers: Array, row_shape: tuple[int, ...]) -> Array:
     """What lies on the sheet as images, where the model's rows are images that lie so."""
     if len(row_shape) != 3 or len(numbers) % row_shape[0]:
@@ -117,9 +131,9 @@ def _images(numbers: Array, row_shape: tuple[int, ...]) -> Array:
     return images.reshape(shape)
 
 
-def _orientation(area: Area, shape: tuple[int, ...]) -> str | None:
+def _orientation(area: Area, shape: tuple[int, ...], as_table: bool) -> str | None:
     """How a parameter of this shape lies in the area; None where it cannot."""
-    for lies in parameter_orientations(len(shape)):
+    for lies in (NORMAL,) if as_table else parameter_orientations(len(shape)):
         if arrange(shape, lies).shape == (area.rows, area.columns):
             return lies
     return None

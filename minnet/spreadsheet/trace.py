@@ -30,7 +30,7 @@ class Scope:
     description: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # written out, a node would be its whole history
 class Node:
     """One tensor of the pass and how it came about. Leaves have no operation."""
 
@@ -39,7 +39,7 @@ class Node:
     value: Array
     scope: Scope
     phase: str
-    kind: str = "result"  # or a leaf: input, target, parameter, rate, seed, constant
+    kind: str = "result"  # or a leaf: input, target, parameter, state, rate, seed, constant
     inner: bool = False  # a step inside a composite: shown where it has a name
     owner: Node | None = None  # the forward node whose gradient this is a part of
     gradient: Node | None = None
@@ -82,6 +82,10 @@ class Trace:
         """Say what a leaf is; it joins the layer that uses it first."""
         self._announced[id(tensor)] = tensor, kind
 
+    def mention(self, tensor: Tensor) -> None:
+        """A leaf that belongs to the current scope, whoever uses it first."""
+        self.node_of(tensor)
+
     def leaf(self, tensor: Tensor, kind: str) -> Node:
         """Note a tensor that the calculation starts from, in the current scope."""
         node = Node(None, (), tensor.data, self._scopes[-1], self.phase, kind, owner=self._owner)
@@ -92,6 +96,10 @@ class Trace:
     def alias(self, tensor: Tensor, node: Node) -> None:
         node.tensors.append(tensor)  # also keeps the tensor alive, so that its id stays its own
         self._of_tensor[id(tensor)] = node
+
+    def known(self, tensor: Tensor) -> Node | None:
+        """The node of a tensor, if it was used."""
+        return self._of_tensor.get(id(tensor))
 
     def node_of(self, tensor: Tensor) -> Node:
         """The node of a tensor; one that was never announced is a constant of the current scope."""
@@ -162,6 +170,16 @@ class Trace:
         with self.gradient_scope(parameter):
             self.phase = UPDATE
             yield
+
+    @contextmanager
+    def optimizer_scope(self, name: str, description: str) -> Iterator[None]:
+        """What is calculated inside this block is the optimizer's, and no one parameter's."""
+        before, self.phase = self.phase, UPDATE
+        try:
+            with self.scope(name, description):
+                yield
+        finally:
+            self.phase = before
 
     def mark_gradient(self, tensor: Tensor, gradient: Any) -> None:
         node = self.node_of(tensor)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -25,6 +23,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from openpyxl.writer.excel import ExcelWriter
 
 from minnet.errors import WorkbookError
+from minnet.files import replacing
 from minnet.spreadsheet.names import a1, column_letters
 
 LONGEST_FORMULA = 8192
@@ -156,25 +155,8 @@ class _CachedWriter(ExcelWriter):  # type: ignore[misc]
 
 def save(workbook: Workbook, rows: dict[str, Rows], path: str | os.PathLike[str]) -> None:
     """Write the workbook under a temporary name and move it into place when it is whole."""
-    target = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(suffix=".part", prefix=target.name, dir=target.parent)
-        os.close(handle)
-    except OSError as error:
-        raise WorkbookError(
-            f"{target}: expected a place to write a workbook, received: {error.strerror}."
-        ) from None
-    try:
-        with ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=4) as archive:
-            _CachedWriter(workbook, archive, rows).save()
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with (
+        replacing(path, "a workbook", WorkbookError) as temporary,
+        ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=4) as archive,
+    ):
+        _CachedWriter(workbook, archive, rows).save()

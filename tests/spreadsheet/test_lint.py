@@ -140,8 +140,8 @@ def test_limits_are_exact() -> None:
 
 
 def test_the_vocabulary() -> None:
-    words = """SUMPRODUCT SUM MAX MIN IF AND EXP LN SQRT TANH ABS NORMSDIST AVERAGE VARP SUMXMY2
-    SUMIF INDEX MATCH CHOOSE"""
+    words = """SUMPRODUCT SUM MAX MIN IF AND EXP LN SQRT TANH ABS NORMSDIST COS SIN INT AVERAGE
+    VARP SUMXMY2 SUMIF INDEX MATCH CHOOSE"""
     assert set(words.split()) == ALLOWED_FUNCTIONS
 
 

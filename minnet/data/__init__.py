@@ -1,0 +1,15 @@
+"""Data on their way into a model: batches, labels, splits, standardisation, readers of files."""
+
+from minnet.data.batches import Batches
+from minnet.data.preparation import Standardize, split, to_categorical
+from minnet.data.readers import load_digits, load_mnist, read_idx
+
+__all__ = [
+    "Batches",
+    "Standardize",
+    "load_digits",
+    "load_mnist",
+    "read_idx",
+    "split",
+    "to_categorical",
+]

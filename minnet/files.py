@@ -1,0 +1,94 @@
+"""Files that are as they were, or whole: nothing that interrupts a save leaves half of one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from minnet.errors import FileError, MinnetError, mismatch
+
+PathLike = str | os.PathLike[str]
+
+
+#: How the name ends of what a killed process leaves beside a file that it was writing.
+LEFTOVER = ".part"
+
+
+@contextmanager
+def replacing(
+    path: PathLike, content: str, error_kind: type[MinnetError] = FileError
+) -> Iterator[Path]:
+    """A temporary name beside ``path``; what is written there takes its place.
+
+    The move comes last, after the bytes are on the disk, and is one step: whoever looks, or starts
+    again after a crash, finds the former file or the new one. If anything is raised inside, the
+    former file stays. ``content``: what is written, in words, for the error.
+
+    Raises ``error_kind``, naming the file, where there is no place for it: a full disk, no
+    permission, a directory of that name.
+    """
+    target = Path(path)
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(None, "a directory of this name")
+        # A directory of its own: libraries may want temporary files too, and two who save at once
+        # do not write into each other's.
+        beside = tempfile.mkdtemp(LEFTOVER, target.name[:100], target.parent)
+        temporary = Path(beside) / target.name
+        try:
+            yield temporary
+            os.chmod(temporary, 0o666 & ~_umask())
+            _flush(temporary)
+            os.replace(temporary, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        with suppress(OSError):  # a directory one may not read
+            _flush(target.parent)
+    except OSError as error:
+        received = f"{error.strerror or error}."
+        expected = f"{target}: expected a place to write {content}, received: "
+        raise error_kind(expected + received) from None
+
+
+def remove_leftovers(path: PathLike) -> None:
+    """Remove what processes that were killed left beside a file that nobody is writing now."""
+    target = Path(path)
+    for leftover in target.parent.glob(f"{glob.escape(target.name[:100])}*{LEFTOVER}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def require_file(path: PathLike, content: str) -> Path:
+    """The path of a file that can be read.
+
+    Raises :class:`~minnet.errors.FileError`, naming it, where there is none.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb"):
+            return file
+    except OSError as error:
+        expected = f"a file with {content}"
+        raise FileError(mismatch(str(file), expected, f"{error.strerror or error}")) from None
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's bytes, or a directory's names, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no directories, and moves files in one step without it
+    # For writing, as Windows flushes nothing else; a directory is opened for reading.
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

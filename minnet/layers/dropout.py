@@ -1,0 +1,47 @@
+"""Dropout: training with some of the numbers missing, so that no unit relies on another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minnet import random
+from minnet.configs import Config
+from minnet.errors import ArgumentError, mismatch
+from minnet.layers.base import Layer, Shape
+from minnet.ops.norm import drop
+from minnet.recording import STATE
+from minnet.tensor import Tensor, wrap
+
+
+class Dropout(Layer):
+    """Sets each number to 0 with probability ``rate``, in training alone (Srivastava et al. 2014).
+
+    What is left is divided by 1 − rate, so that its expected size stays the same and inference has
+    nothing to do. The mask is drawn from the model's generator, or from the shared one that
+    ``minnet.seed`` resets.
+
+    Raises :class:`~minnet.errors.ArgumentError` for a rate that is not from 0 to below 1.
+    """
+
+    def __init__(self, rate: float, input_shape: Shape | None = None, name: str | None = None):
+        super().__init__(input_shape=input_shape, name=name)
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+            raise ArgumentError(mismatch("Dropout", "a rate from 0 to below 1", repr(rate)))
+        self.rate = float(rate)
+
+    def config(self) -> Config:
+        return {**super().config(), "rate": self.rate}
+
+    def call(self, x: Tensor) -> Any:
+        if not STATE.training or not self.rate:
+            return x
+        generator = self._rng or random.generator()
+        # In float32 whatever the dtype, so that float32 and float64 models drop the same numbers.
+        kept = generator.random(x.shape, "float32") >= self.rate
+        mask = wrap(kept.astype(x.dtype)).named(f"{self.name}_mask")
+        if STATE.tracer is not None:
+            STATE.tracer.announce(mask, "mask")
+        return drop(x, mask, self.rate)
+
+    def describe(self) -> str:
+        return f"Dropout {self.rate:g}"
