@@ -8,7 +8,8 @@ A tap is a whole row of the window, all its channels included, or one element of
 or groups make gaps. See :mod:`minnet.kernels.microkernel` for how the product is done.
 
 A task is a band of rows of one image, for some of the filters. Padding is put around a copy of just
-the rows that a band sees, which stays in the cache.
+the rows that a band sees, which stays in the cache. Taps in rows above or below the image are left
+out: where small images are padded much, as for the gradient of a 5x5 kernel, they are a third.
 
 The same function calculates the gradient of the images, see :mod:`minnet.kernels.direct_gradients`:
 so padding may be negative, and the result may be written to every second (or third …) pixel.
@@ -86,6 +87,8 @@ class Sizes(NamedTuple):
     padded: int  # whether bands are copied
     wide: int  # length of a row that the windows see, in pixels
     depth: int  # of one tap
+    kernel_rows: int
+    row_dilation: int
     band: int  # rows of the result in a task
     share: int  # panels in a task
     strip: int  # panels in one pass over a row
@@ -224,8 +227,8 @@ def _plan(
         images=n, height=height, width=width, groups=groups, channels=channels // groups,
         filters=filters, rows=rows, columns=columns, last=last, row_step=row_step,
         column_step=column_step, top=top, left=left, padded=padded, wide=wide, depth=depth,
-        band=band, share=share, strip=strip, room=room, y_start=place.start, y_image=place.image,
-        y_row=place.row, y_column=place.column,
+        kernel_rows=kh, row_dilation=dh, band=band, share=share, strip=strip, room=room,
+        y_start=place.start, y_image=place.image, y_row=place.row, y_column=place.column,
     )  # fmt: skip
     return flat(np.array(sizes)), flat(taps), room + columns * panel
 
@@ -250,6 +253,7 @@ def _sizes(p):
     return Sizes(
         p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11],
         p[12], p[13], p[14], p[15], p[16], p[17], p[18], p[19], p[20], p[21], p[22], p[23],
+        p[24], p[25],
     )  # fmt: skip
 
 
@@ -294,20 +298,22 @@ def _band(vectors, part, s, x, start, taps, packed, bias, floor, y, to, work, ed
     end, whole = min(first + s.share, count), min(first + s.share, s.filters // width)
     size = len(taps) * s.depth * width  # of one panel of one group
     pixel, line = s.column_step * s.groups * s.channels, s.row_step * s.wide * s.groups * s.channels
+    in_row = len(taps) // s.kernel_rows
     for group in range(s.groups):
         for j in range(first, end, s.strip):
             panels = min(s.strip, whole - j)
             at = (j * s.groups + group) * size
-            b_at = (at, s.groups * size, s.depth * width, width)
             bias_at = ((group * count + j) * width, 1)
             for row in range(top, bottom):
                 pixels = s.last if row == s.rows - 1 else s.columns
                 a_at = (start + (row - top) * line + group * s.channels, pixel, 1)
                 target = to + row * s.y_row + group * s.filters + j * width
+                skipped, kept = _tap_range(s, row, in_row)
+                begin = at + skipped * s.depth * width
                 if panels > 0:
                     product_rows(
-                        vectors, pixels, panels, s.depth, x, a_at, taps, (0, len(taps)),
-                        packed, b_at,
+                        vectors, pixels, panels, s.depth, x, a_at, taps, (skipped, kept),
+                        packed, (begin, s.groups * size, s.depth * width, width),
                         y, (target, s.y_column, 0), bias, bias_at, floor,
                     )  # fmt: skip
         if whole < end:
@@ -316,11 +322,22 @@ def _band(vectors, part, s, x, start, taps, packed, bias, floor, y, to, work, ed
                 pixels = s.last if row == s.rows - 1 else s.columns
                 a_at = (start + (row - top) * line + group * s.channels, pixel, 1)
                 target = to + row * s.y_row + group * s.filters + whole * width
+                skipped, kept = _tap_range(s, row, in_row)
+                begin = at + skipped * s.depth * width
                 product_rows(
-                    vectors, pixels, 1, s.depth, x, a_at, taps, (0, len(taps)),
-                    packed, (at, 0, s.depth * width, width),
+                    vectors, pixels, 1, s.depth, x, a_at, taps, (skipped, kept),
+                    packed, (begin, 0, s.depth * width, width),
                     work, (edge, width, 0), bias, ((group * count + whole) * width, 1), floor,
                 )  # fmt: skip
                 copy_columns(
                     work, edge, width, y, target, s.y_column, pixels, s.filters - whole * width
                 )
+
+
+@compiled
+def _tap_range(s, row, in_row):
+    """(first, count) of the taps that see rows inside the image; so many taps are in a row."""
+    above = s.top - row * s.row_step  # so many rows above the image is the window's first one
+    first = min(max(0, (above + s.row_dilation - 1) // s.row_dilation), s.kernel_rows)
+    end = min((s.height + above + s.row_dilation - 1) // s.row_dilation, s.kernel_rows)
+    return first * in_row, max(0, end - first) * in_row
