@@ -67,6 +67,7 @@ LAYERS = [
     ["weights.keras_h5", "weights.npz", "weights.safetensors", "weights.torch_pth"],
     ["weights.formats"],
     ["weights.vgg16"],
+    ["weights.convert"],
     ["weights"],
     ["schedules"],
     ["optimizers.base"],

@@ -9,6 +9,7 @@ from minnet.errors import ArgumentError, mismatch
 from minnet.files import PathLike, replacing, require_file
 from minnet.layers import Layer
 from minnet.weights.conventions import Convention
+from minnet.weights.convert import convert
 from minnet.weights.formats import format_of
 from minnet.weights.match import load_into
 from minnet.weights.report import LoadReport
@@ -20,6 +21,7 @@ __all__ = [
     "LoadReport",
     "Vgg16Layer",
     "Vgg16Report",
+    "convert",
     "load",
     "opened_vgg16",
     "read_vgg16",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_type_hints
 
-from minnet.errors import unknown_name
+from minnet.errors import FileError, mismatch, unknown_name
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,31 @@ def get(convention: str | Convention) -> Convention:
     if convention not in CONVENTIONS:
         raise unknown_name("convention", convention, CONVENTIONS)
     return CONVENTIONS[convention]
+
+
+def ours(convention: Convention) -> Convention:
+    """That of the same net once its arrays lie as ours do."""
+    return replace(convention, kernels="HWIO", dense="(in, out)", flatten="HWC", turned=False)
+
+
+def from_settings(file: str, settings: Mapping[str, Any]) -> Convention:
+    """The convention that a file states.
+
+    Raises :class:`~minnet.errors.FileError` for one that nobody wrote.
+    """
+    try:
+        found = Convention(**settings)
+        for name, kind in get_type_hints(Convention).items():
+            if getattr(found, name) not in _allowed(kind):
+                raise ValueError(f"{name} {getattr(found, name)!r:.40}")
+        return found
+    except (TypeError, ValueError) as error:
+        expected = "a convention in the metadata"
+        raise FileError(mismatch(file, expected, f"another: {error}")) from None
+
+
+def _allowed(kind: Any) -> list[Any]:
+    if kind is bool:
+        return [True, False]
+    allowed = [value for part in get_args(kind) for value in (get_args(part) or (part,))]
+    return [None if value is type(None) else value for value in allowed]

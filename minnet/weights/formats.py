@@ -31,8 +31,9 @@ FORMATS = {
     ".h5": Format(keras_h5.write, keras_h5.opened),
     ".hdf5": Format(keras_h5.write, keras_h5.opened),
 }
-#: Those of other libraries, whose arrays lie in another way and have to be converted.
+#: Those that are only read, of whole models or with arrays that have to be converted.
 FOREIGN: dict[str, Opened] = {
+    ".keras": keras_h5.opened_keras,
     ".pth": torch_pth.opened,
     ".pt": torch_pth.opened,
 }

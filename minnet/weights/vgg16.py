@@ -128,6 +128,10 @@ def _pairs(stored: Stored, report: Vgg16Report) -> list[Pair]:
                 report.missing.append(f"{name}/{role}")
         if kernels and biases:
             pairs.append((name, kernels[0], biases[0]))
+    for array in [array for _, *two in pairs for array in two]:
+        if array.dtype.kind not in "fiu":
+            where, expected = f"{report.path}: {array.name}", "numbers of a dtype that NumPy has"
+            raise FileError(mismatch(where, expected, f"dtype {array.dtype}"))
     report.unexpected += [array.name for arrays in named.values() for array in arrays]
     if not report.is_complete:
         raise _refused(report)
@@ -162,6 +166,9 @@ def _detected(file: str, stored: Stored, pairs: Sequence[Pair], report: Vgg16Rep
 
     HWIO is Keras's. OIHW is PyTorch's, or Theano's in Keras's own files.
     """
+    if stored.convention is not None:
+        report.reasons.append("the file says so")
+        return conventions.from_settings(report.path, stored.convention)
     shapes = [kernel.shape for _, kernel, _ in pairs]
     fitting = [name for name, convention in CONVENTIONS.items() if _fits(shapes, convention)]
     if "torchvision" in fitting and all(kernel.name.endswith(".weight") for _, kernel, _ in pairs):
