@@ -1,4 +1,4 @@
-"""The command ``minnet``: demos, and checking workbooks.
+"""The command ``minnet``: demos, checking workbooks, converting weights.
 
 Commands import what they need when they run, so that ``minnet --help`` answers at once.
 """
@@ -154,6 +154,28 @@ def check(
         if not report.ok:
             code = max(code, DIFFERENT)
     raise typer.Exit(code)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A VGG16's weights.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A .safetensors, .npz, .h5 or .weights.h5 file.")
+    ],
+    convention: Annotated[
+        str | None,
+        typer.Option(help="How IN's numbers lie: keras, theano, torchvision; found if left out."),
+    ] = None,
+) -> None:
+    """Write a VGG16's weights from Keras, PyTorch or timm to a file of minnet's or Keras's.
+
+    Nothing in IN is executed. What was found, and which images the net expects, is printed.
+    """
+    from minnet import weights
+
+    report = weights.convert(source, target, convention)
+    for line in str(report).splitlines():
+        print(_plain(line))
 
 
 def _texts(cell: CellDifference) -> list[str]:

@@ -4,7 +4,7 @@
   'weight_names' of each layer's group its arrays in order. A whole model of Keras 2 has the same
   below 'model_weights'.
 - That of Keras 3 (``.weights.h5``): ``layers/<kind>[_<number>]/vars/<position>``, the layers
-  counted for each kind, since HDF5 keeps no order.
+  counted for each kind, since HDF5 keeps no order. A whole model (``.keras``) is a zip with one.
 
 Both have Keras's order of arrays within a layer, and so have our layers: kernel, bias; gamma, beta,
 moving mean, moving variance.
@@ -13,10 +13,13 @@ moving mean, moving variance.
 from __future__ import annotations
 
 import io
+import re
+import struct
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,7 +31,10 @@ from minnet.weights.stored import Match, Stored, StoredArray, StoredLayer, kind_
 LONGEST_ATTRIBUTE = 64_512
 KERAS_NAMES = {"weight": "kernel"}
 #: What h5py raises about a damaged file.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, AttributeError)
+_DAMAGE = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, AttributeError,
+    zipfile.BadZipFile, struct.error,
+)  # fmt: skip
 
 
 def write(file: Path, layers: Sequence[Layer]) -> None:
@@ -73,9 +79,56 @@ def opened(file: Path) -> Iterator[Stored]:
 
     Raises :class:`~minnet.errors.FileError` for anything but Keras's weights.
     """
-    try:
-        with _library().File(file, "r") as root:
+    with _damage_told(file), _library().File(file, "r") as root:
+        yield _layers(root, str(file))
+
+
+@contextmanager
+def opened_keras(file: Path) -> Iterator[Stored]:
+    """The same of a whole model of Keras 3, whose other parts are left aside."""
+    with _damage_told(file), file.open("rb") as content:
+        with zipfile.ZipFile(content) as archive:
+            member = archive.getinfo("model.weights.h5")
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("model.weights.h5 is compressed")
+        content.seek(member.header_offset + 26)
+        start = member.header_offset + 30 + sum(struct.unpack("<HH", content.read(4)))
+        with _library().File(_Part(content, start, member.file_size), "r") as root:
             yield _layers(root, str(file))
+
+
+class _Part(io.RawIOBase):
+    """A file within a file."""
+
+    def __init__(self, content: IO[bytes], start: int, size: int):
+        self._content, self._start, self._size, self._position = content, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        self._content.seek(self._start + self._position)
+        wanted = max(min(len(buffer), self._size - self._position), 0)
+        read: int = self._content.readinto(memoryview(buffer)[:wanted])  # type: ignore[attr-defined]
+        self._position += read
+        return read
+
+
+@contextmanager
+def _damage_told(file: Path) -> Iterator[None]:
+    try:
+        yield
     except MinnetError:
         raise
     except _DAMAGE as error:
@@ -92,7 +145,8 @@ def _layers(root: Any, file: str) -> Stored:
     for container in ("layers", "_layer_checkpoint_dependencies"):
         if container in root:
             group = _inside(root, container)
-            return Stored([_keras3_layer(group, key) for key in group], Match.KIND)
+            keys = sorted(group, key=_kind_and_number)
+            return Stored([_keras3_layer(group, key) for key in keys], Match.KIND)
     expected = "Keras's weights: attribute 'layer_names' or group 'layers'"
     raise FileError(mismatch(file, expected, f"{', '.join(list(root)[:20]) or 'nothing'}"))
 
@@ -101,6 +155,12 @@ def _older_layer(root: Any, name: str) -> StoredLayer:
     group = _inside(root, name)
     arrays = {title: _array(group, title) for title in _read_names(group, "weight_names")}
     return StoredLayer(name, arrays, named_arrays=False)
+
+
+def _kind_and_number(key: str) -> tuple[str, int]:
+    """('dense', 10) of 'dense_10', ('dense', 0) of 'dense'."""
+    kind, number = re.fullmatch(r"(.*?)(?:_(\d{1,9}))?", key, re.DOTALL).groups()  # type: ignore[union-attr]
+    return kind, int(number or 0)
 
 
 def _keras3_layer(root: Any, key: str) -> StoredLayer:

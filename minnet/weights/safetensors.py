@@ -67,7 +67,7 @@ def opened(file: Path) -> Iterator[Stored]:
         for owner, name in places(file, metadata, arrays):
             layer = layers.setdefault(owner, StoredLayer(owner))
             layer.arrays[name] = arrays[f"{owner}/{name}" if owner else name]
-        yield Stored(list(layers.values()), Match.NAME)
+        yield Stored(list(layers.values()), Match.NAME, metadata.get("convention"))
 
 
 @contextmanager

@@ -52,10 +52,14 @@ class Match(Enum):
 
 @dataclass
 class Stored:
-    """An open file of weights; ``match``: how its layers find a model's unless they are told."""
+    """An open file of weights; ``match``: how its layers find a model's unless they are told.
+
+    ``convention``: the settings of a :class:`~minnet.weights.Convention`, if the file has them.
+    """
 
     layers: list[StoredLayer]
     match: Match
+    convention: dict[str, Any] | None = None
 
 
 def kind_keys(layers: Sequence[Layer]) -> list[str]:
