@@ -117,6 +117,14 @@ def digits(output: Output = Path("digits.xlsx")) -> None:
     digits.run(output)
 
 
+@demo.command()
+def conv(output: Output = Path("conv.xlsx")) -> None:
+    """A digit through two convolutions, max-pooling and a dense layer, as in the lesson."""
+    from minnet.demos import conv
+
+    conv.run(output)
+
+
 @app.command()
 def check(
     books: Annotated[list[Path], typer.Argument(metavar="BOOK", help="Workbooks (.xlsx).")],

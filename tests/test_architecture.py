@@ -97,6 +97,7 @@ LAYERS = [
     [""],
     ["demos.output"],
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],
+    ["demos.conv"],
     ["demos"],
     ["cli"],
     ["__main__"],
