@@ -33,14 +33,14 @@ model = Sequential(
         Activation("softmax", name="digit"),
     ],
     dtype=np.float64,
-    seed=1,
+    seed=0,
 )
 model.summary()
 model.compile(SGD(lr=0.1), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(data.x, data.y, epochs=3, validation_data=(data.test_x, data.test_y), verbose=2)
 
 np.set_printoptions(precision=2, suppress=True)
-kernel, bias = model.layers[0].get_weights()
+kernel, bias = model.get_weights()[:2]
 for number in range(2):
     print(f"filter {number + 1} of conv1, bias {bias[number]:.2f}:\n{kernel[:, :, 0, number]}")
 

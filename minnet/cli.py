@@ -125,6 +125,14 @@ def conv(output: Output = Path("conv.xlsx")) -> None:
     conv.run(output)
 
 
+@demo.command()
+def graddesc(output: Output = Path("graddesc.xlsx")) -> None:
+    """Six optimizers find a line, a row of cells for each step."""
+    from minnet.demos import graddesc
+
+    graddesc.run(output)
+
+
 @app.command()
 def check(
     books: Annotated[list[Path], typer.Argument(metavar="BOOK", help="Workbooks (.xlsx).")],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from minnet.demos import conv, digits, entropy, layers, linear
+from minnet.demos import conv, digits, entropy, graddesc, layers, linear
 from minnet.spreadsheet.check_sheet import CHECK
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.reader import Book, open_book
@@ -24,6 +24,7 @@ DEMOS: dict[str, Callable[[Path], Any]] = {
     "entropy": entropy.run,
     "digits": digits.run,
     "conv": conv.run,
+    "graddesc": graddesc.run,
 }
 WITH_SKLEARN = ("digits", "conv")
 

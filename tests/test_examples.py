@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 WRITING = [
     "entropy",
     "function",
+    "graddesc",
     "layers",
     "linear",
     "optimizers",
