@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minnet.demos import conv
+from minnet.demos import conv, digits
 from minnet.spreadsheet.names import parse_a1
 from minnet.spreadsheet.reader import Area, open_book
 from minnet.spreadsheet.recalculate import Recalculated
@@ -39,7 +39,7 @@ def test_conv_learns_and_its_book_is_right(tmp_path: Path) -> None:
     path = tmp_path / "conv.xlsx"
     model = conv.run(path)
     data = conv.load()
-    assert conv.digits.accuracy_on_test(model, data) >= 0.9
+    assert digits.accuracy_on_test(model, data) >= 0.9
 
     report = verify_xlsx(path)
     assert report.ok, report.summary()

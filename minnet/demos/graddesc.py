@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from openpyxl.chart import LineChart, Reference
@@ -54,7 +55,7 @@ def points() -> tuple[Array, Array]:
 
 def optimizers() -> dict[str, Optimizer]:
     """By the names of their sheets, with the lesson's rates and betas where it has them."""
-    betas = {"beta_1": 0.7, "beta_2": 0.9, "bias_correction": False}
+    betas: dict[str, Any] = {"beta_1": 0.7, "beta_2": 0.9, "bias_correction": False}
     return {
         "SGD": SGD(1e-4),
         "momentum": SGD(1e-5, momentum=0.9),

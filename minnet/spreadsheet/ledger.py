@@ -152,7 +152,8 @@ class Ledger:
             block.row, block.column = row, self._columns[key]
         rate = absolute_coordinate(a1(*RATE_AT))
         formulas = Formulas(taken.plan, rate, self._links(number))
-        values, cells = {}, {}
+        values: dict[str, float] = {}
+        cells: dict[str, str] = {}
         for key, block in taken.blocks.items():
             value = float(block.node.value.reshape(-1)[0])
             write = formulas.writer(block)
