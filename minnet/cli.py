@@ -117,6 +117,22 @@ def digits(output: Output = Path("digits.xlsx")) -> None:
     digits.run(output)
 
 
+@demo.command()
+def conv(output: Output = Path("conv.xlsx")) -> None:
+    """A digit through two convolutions, max-pooling and a dense layer, as in the lesson."""
+    from minnet.demos import conv
+
+    conv.run(output)
+
+
+@demo.command()
+def graddesc(output: Output = Path("graddesc.xlsx")) -> None:
+    """Six optimizers find a line, a row of cells for each step."""
+    from minnet.demos import graddesc
+
+    graddesc.run(output)
+
+
 @app.command()
 def check(
     books: Annotated[list[Path], typer.Argument(metavar="BOOK", help="Workbooks (.xlsx).")],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from minnet.demos import digits, entropy, layers, linear
+from minnet.demos import conv, digits, entropy, graddesc, layers, linear
 from minnet.spreadsheet.check_sheet import CHECK
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.reader import Book, open_book
@@ -23,7 +23,10 @@ DEMOS: dict[str, Callable[[Path], Any]] = {
     "layers": layers.run,
     "entropy": entropy.run,
     "digits": digits.run,
+    "conv": conv.run,
+    "graddesc": graddesc.run,
 }
+WITH_SKLEARN = ("digits", "conv")
 
 #: Another machine adds the products of a sum in another order; in float64 that changes the books,
 #: training included, by less than 1e-12 (measured with four kinds of BLAS kernels).
@@ -72,7 +75,7 @@ def test_every_book_has_its_demo_and_its_line_in_the_readme() -> None:
 
 @pytest.mark.parametrize("name", DEMOS)
 def test_a_committed_book_is_what_the_demo_writes(name: str, tmp_path: Path) -> None:
-    if name == "digits":
+    if name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
     path = tmp_path / f"{name}.xlsx"
     DEMOS[name](path)

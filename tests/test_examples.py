@@ -14,14 +14,18 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 WRITING = [
     "entropy",
     "function",
+    "graddesc",
     "layers",
     "linear",
     "optimizers",
-    pytest.param(
-        "digits",
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("sklearn") is None, reason="scikit-learn is missing"
-        ),
+    *(
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("sklearn") is None, reason="scikit-learn is missing"
+            ),
+        )
+        for name in ("conv", "digits")
     ),
 ]
 

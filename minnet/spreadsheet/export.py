@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ def export_xlsx(
     check: bool = True,
     max_formulas: int = MOST_FORMULAS,
     title: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Export:
     """Write a workbook in which every number of a pass is a live formula.
 
@@ -62,7 +63,7 @@ def export_xlsx(
 
     Everything is computed in float64, as a spreadsheet does, from the float32 weights. ``check``
     adds a sheet that compares a gradient with a finite difference. ``max_formulas`` guards against
-    books too large to open with pleasure.
+    books too large to open with pleasure. ``notes``: paragraphs of your own for the first sheet.
 
     Raises :class:`~minnet.errors.WorkbookError` for a pass larger than that, and the errors of the
     model for data that do not fit it.
@@ -77,7 +78,7 @@ def export_xlsx(
                 mismatch("export_xlsx of a model", "x and y", "something else", "Pass x and y.")
             )
         plan = _ModelExport(subject, x, y, steps, batch_size)
-        return plan.write(Path(path), check, max_formulas, title)
+        return plan.write(Path(path), check, max_formulas, title, notes)
     if not callable(subject):
         raise ArgumentError(
             mismatch("export_xlsx", "a model or a function of tensors", type(subject).__name__)
@@ -88,7 +89,7 @@ def export_xlsx(
                 "export_xlsx of a function", "inputs={name: array}, and one step", "other arguments"
             )
         )
-    return _export_function(subject, inputs, Path(path), max_formulas, title)
+    return _export_function(subject, inputs, Path(path), max_formulas, title, notes)
 
 
 class _ModelExport:
@@ -107,7 +108,14 @@ class _ModelExport:
             slice(s, s + size) for s in (starts[k % len(starts)] for k in range(steps))
         ]
 
-    def write(self, path: Path, check: bool, max_formulas: int, title: str | None) -> Export:
+    def write(
+        self,
+        path: Path,
+        check: bool,
+        max_formulas: int,
+        title: str | None,
+        notes: Sequence[str],
+    ) -> Export:
         trained = sum(p.size for p in self._exact.trainable_parameters())
         self._require_size(2 * trained, max_formulas)  # gradients and new weights alone
         # A copy, so that the check sheet draws the dropout masks of the first step again.
@@ -127,7 +135,7 @@ class _ModelExport:
             TrainingSheet(book).fill(sheets)
             others.append((TRAINING, "learning rate and loss of every step, with a chart"))
         difference = self._float32_difference(first)
-        contents.fill(sheets, others, _facts(difference))
+        contents.fill(sheets, others, _facts(difference), notes)
         return _save(book, path, passes, max_formulas, difference)
 
     def _trace(self, model: Any, batch: slice) -> Pass:
@@ -219,7 +227,12 @@ def _advance(model: Any, step: Pass) -> None:
 
 
 def _export_function(
-    fn: Callable[..., Any], inputs: Mapping[str, Any], path: Path, most: int, title: str | None
+    fn: Callable[..., Any],
+    inputs: Mapping[str, Any],
+    path: Path,
+    most: int,
+    title: str | None,
+    notes: Sequence[str],
 ) -> Export:
     arrays = {}
     for name, value in inputs.items():
@@ -235,7 +248,7 @@ def _export_function(
     name = title or f"minnet: {getattr(fn, '__name__', 'function').replace('<lambda>', 'function')}"
     contents = ContentsSheet(book, name)
     sheet = StepSheet(book, NETWORK, name, step)
-    contents.fill([sheet], [], [])
+    contents.fill([sheet], [], [], notes)
     return _save(book, path, [step], most)
 
 

@@ -53,13 +53,20 @@ class ContentsSheet:
             self._sheet.column_dimensions[column].width = width
 
     def fill(
-        self, steps: Sequence[StepSheet], others: Sequence[tuple[str, str]], facts: list[str]
+        self,
+        steps: Sequence[StepSheet],
+        others: Sequence[tuple[str, str]],
+        facts: list[str],
+        notes: Sequence[str] = (),
     ) -> None:
-        """Written last, when it is known what there is. ``others``: sheets and what they are."""
+        """Written last, when it is known what there is. ``others``: sheets and what they are.
+
+        ``notes``: the author's own paragraphs, below those that tell how to read the book.
+        """
         put, style = self.rows.put, self._book.styles.text
         row = 3
         about_images = (_ABOUT_IMAGES,) if _has_images(steps[0]) else ()
-        for text in (*_GUIDE, *about_images):
+        for text in (*_GUIDE, *about_images, *notes):
             put(row, 1, text, style=style("wrapped"))
             self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
             self.rows.heights[row] = 15 if len(text) < 165 else 29
