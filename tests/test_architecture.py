@@ -55,6 +55,7 @@ LAYERS = [
     ["layers.base"],
     ["layers.chain", "layers.dense", "layers.dropout", "layers.embedding", "layers.image"],
     ["layers.input", "layers.merge", "layers.naming", "layers.normalization", "layers.reshape"],
+    ["layers.preprocessing"],
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
