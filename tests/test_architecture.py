@@ -70,7 +70,7 @@ LAYERS = [
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
     ["data.batches", "data.preparation", "data.readers", "divergence"],
-    ["optimizers", "progress", "saving"],
+    ["data.images", "optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
@@ -115,7 +115,7 @@ LONGEST = 360  # lines of a module: about 350, for room to edit
 #: Packages that a user may not have, or that take long to load; imported where they are used.
 OPTIONAL = {
     *("h5py", "hypothesis", "ironcalc", "keras", "matplotlib", "pandas", "safetensors"),
-    *("sklearn", "torch"),
+    *("PIL", "sklearn", "torch"),
 }
 
 

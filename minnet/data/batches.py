@@ -104,12 +104,17 @@ class Batches:
             # Also when whoever asks for batches stops in the middle: no thread is left behind.
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def load(self, x: Array) -> Array:
+        """What the rows of ``x`` stand for: themselves, unless a subclass has them read."""
+        return x
+
     def _make(self, order: Array | None, epoch: int, batch: int) -> Any:
         begin = batch * self.batch_size
         rows: Any = slice(begin, begin + self.batch_size)
         if order is not None:
             rows = order[rows]
         x, y, weights = (None if a is None else a[rows] for a in self._arrays)
+        x = self.load(x)  # type: ignore[arg-type]
         if self._transform is not None:
             if order is None:
                 x, y = (None if a is None else a.copy() for a in (x, y))
