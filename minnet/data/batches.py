@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -66,8 +66,19 @@ class Batches:
             seed = int(random.generator().integers(2**63))
         random.generator_from(seed)  # refuses what is no seed
         self.seed = seed
-        self._transform, self._threads = transform, threads
+        self.transform, self._threads = transform, threads
         self._next_epoch = 0
+
+    @property
+    def targets(self) -> Any:
+        """All targets, in the order in which they were given; None without."""
+        return self._arrays[1]
+
+    def fingerprint(self) -> Iterator[bytes]:
+        """What the inputs follow from, in parts: equal for equal inputs in the same order."""
+        x: Any = self._arrays[0]
+        yield repr((x.shape, x.dtype.str)).encode()
+        yield np.ascontiguousarray(x).tobytes()
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -115,11 +126,11 @@ class Batches:
             rows = order[rows]
         x, y, weights = (None if a is None else a[rows] for a in self._arrays)
         x = self.load(x)  # type: ignore[arg-type]
-        if self._transform is not None:
+        if self.transform is not None:
             if order is None:
                 x, y = (None if a is None else a.copy() for a in (x, y))
             rng = np.random.default_rng([self.seed, epoch, batch])
-            x, y = self._transform(x, y, rng)  # type: ignore[arg-type]
+            x, y = self.transform(x, y, rng)  # type: ignore[arg-type]
         if y is None:
             return x
         return (x, y) if weights is None else (x, y, weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -192,6 +192,13 @@ class ImageFolder(Batches):
             advice = "Give a size, or batch_size=1."
             raise ArgumentError(mismatch("ImageFolder", "a size", "size=None", advice))
         return np.stack([self.reading.read(self.directory / str(file)) for file in x])
+
+    def fingerprint(self) -> Iterator[bytes]:
+        """How images are read, and each file's name and content."""
+        yield repr(self.reading).encode()
+        for file in self.files:
+            yield file.encode("utf-8", "surrogateescape")
+            yield require_file(self.directory / file, "an image").read_bytes()
 
 
 def _classes(directory: Path, wanted: Sequence[str] | None) -> list[str]:
