@@ -1,0 +1,261 @@
+"""A VGG16 from whatever file it was converted to: found by names and shapes, and put in our order.
+
+The net: K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+Recognition", 2014, configuration D. Widths are free, so that a thinner one is read as well.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from minnet.errors import FileError, mismatch
+from minnet.files import PathLike, require_file
+from minnet.tensor import Array
+from minnet.weights import conventions, layouts
+from minnet.weights.conventions import CONVENTIONS, Convention
+from minnet.weights.formats import opener_of
+from minnet.weights.report import LoadReport
+from minnet.weights.stored import Match, Shape, Stored, StoredArray
+
+BLOCKS = (2, 2, 3, 3, 3)
+CONVOLUTIONS = [f"block{b}_conv{c}" for b, n in enumerate(BLOCKS, 1) for c in range(1, n + 1)]
+TOP = ["fc1", "fc2", "predictions"]
+LAYERS = CONVOLUTIONS + TOP
+
+#: What the layers are called elsewhere: torchvision, then timm where that differs.
+_FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+_TORCH = {f"features.{n}": name for n, name in zip(_FEATURES, CONVOLUTIONS)}
+_TORCH_TOP = dict(zip(("classifier.0", "classifier.3", "classifier.6"), TOP))
+_TIMM_TOP = dict(zip(("pre_logits.fc1", "pre_logits.fc2", "head.fc"), TOP))
+KNOWN_NAMES = {name: name for name in LAYERS} | _TORCH | _TORCH_TOP | _TIMM_TOP
+
+#: The end of an array's name that says which of its layer's it is.
+_ROLE = re.compile(r"(?P<layer>.+?)[./_](kernel|weight|W|bias|b)(_1)?(:0)?")
+
+
+class Vgg16Layer(NamedTuple):
+    """A layer's arrays as ours lie, read when they are needed: ``kernel.read()``."""
+
+    name: str
+    kernel: StoredArray
+    bias: StoredArray
+
+
+@dataclass
+class Vgg16Report(LoadReport):
+    """What a file of a VGG16 holds.
+
+    ``convention``: how its arrays lie and which images it expects; ``reasons``: how that was
+    found; ``matched``: the arrays, in our names.
+    """
+
+    convention: Convention = CONVENTIONS["keras"]
+    reasons: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [super().__str__(), f"  convention: {self.convention}"]
+        return "\n".join([*lines, *(f"    {reason}" for reason in self.reasons)])
+
+
+def read_vgg16(
+    path: PathLike, convention: str | Convention | None = None
+) -> tuple[list[tuple[str, Array, Array]], Vgg16Report]:
+    """The layers of a VGG16 in a file, in order: (name, kernel, bias), and what was found.
+
+    Names are Keras's, 'block1_conv1' to 'predictions' (to 'block5_conv3' in a file without the
+    top); kernels (height, width, in, out) or (in, out), the first dense one's rows as
+    (height, width, channels) are flattened. The arrays have the file's dtype.
+
+    ``convention``: 'keras', 'theano', 'torchvision' or a :class:`Convention`, where names and
+    shapes do not say it. Raises :class:`~minnet.errors.FileError`, naming what is missing, left
+    over or of another shape, for a file that is no VGG16 or leaves its convention open.
+    """
+    with opened_vgg16(path, convention) as (layers, report):
+        found = [(name, kernel.read(), bias.read()) for name, kernel, bias in layers]
+    return found, report
+
+
+@contextmanager
+def opened_vgg16(
+    path: PathLike, convention: str | Convention | None = None
+) -> Iterator[tuple[list[Vgg16Layer], Vgg16Report]]:
+    """The same without reading numbers: each array is read, and converted, when asked for.
+
+    So a large file takes the memory of one layer at a time. Raises what :func:`read_vgg16` does.
+    """
+    forced = None if convention is None else conventions.get(convention)
+    opened, file = opener_of(path), require_file(path, "weights")
+    with opened(file) as stored:
+        report = Vgg16Report(str(file))
+        pairs = _pairs(stored, report)
+        report.convention = forced or _detected(file.name, stored, pairs, report)
+        if forced:
+            report.reasons.append("as told")
+        yield _converted(pairs, report), report
+
+
+Pair = tuple[str, StoredArray, StoredArray]
+
+
+def _pairs(stored: Stored, report: Vgg16Report) -> list[Pair]:
+    """(our name, kernel, bias) of each layer in our order, not converted."""
+    grouped: dict[str, list[StoredArray]] = {}
+    for layer in stored.layers:
+        for key, array in layer.arrays.items():
+            grouped.setdefault(_owner(layer.name, key, layer.named_arrays), []).append(array)
+    if all(name in KNOWN_NAMES for name in grouped):
+        named = {KNOWN_NAMES[name]: arrays for name, arrays in grouped.items()}
+    elif stored.match is Match.NAME:
+        named = {KNOWN_NAMES.get(name, name): arrays for name, arrays in grouped.items()}
+    else:
+        named = _in_order(grouped)
+    top = TOP if any(name not in CONVOLUTIONS for name in named) else []
+    pairs: list[Pair] = []
+    for name in CONVOLUTIONS + top:
+        arrays = named.pop(name, [])
+        kernels = [array for array in arrays if len(array.shape) > 1]
+        biases = [array for array in arrays if len(array.shape) == 1]
+        for role, found in (("weight", kernels), ("bias", biases)):
+            if found:
+                report.matched.append(f"{name}/{role}")
+                report.unexpected += [array.name for array in found[1:]]
+            else:
+                report.missing.append(f"{name}/{role}")
+        if kernels and biases:
+            pairs.append((name, kernels[0], biases[0]))
+    report.unexpected += [array.name for arrays in named.values() for array in arrays]
+    if not report.is_complete:
+        raise _refused(report)
+    return pairs
+
+
+def _owner(layer: str, key: str, named_arrays: bool) -> str:
+    """The name of the layer that an array belongs to."""
+    if layer or not named_arrays:
+        return layer
+    found = _ROLE.fullmatch(key)
+    return found["layer"] if found else key
+
+
+def _in_order(grouped: dict[str, list[StoredArray]]) -> dict[str, list[StoredArray]]:
+    """Automatic names, as 'convolution2d_7': convolutions and dense layers, each in their order."""
+    kinds: dict[bool, list[list[StoredArray]]] = {True: [], False: []}
+    others = {}
+    for name, arrays in grouped.items():
+        axes = max(len(array.shape) for array in arrays)
+        if axes in (2, 4):
+            kinds[axes == 4].append(arrays)
+        else:
+            others[name] = arrays
+    named = dict(zip(CONVOLUTIONS, kinds[True])) | dict(zip(TOP, kinds[False]))
+    rest = kinds[True][len(CONVOLUTIONS) :] + kinds[False][len(TOP) :]
+    return named | others | {f"more {n}": arrays for n, arrays in enumerate(rest)}
+
+
+def _detected(file: str, stored: Stored, pairs: Sequence[Pair], report: Vgg16Report) -> Convention:
+    """The convention that the kernels' shapes allow; names say which of two it is.
+
+    HWIO is Keras's. OIHW is PyTorch's, or Theano's in Keras's own files.
+    """
+    shapes = [kernel.shape for _, kernel, _ in pairs]
+    fitting = [name for name, convention in CONVENTIONS.items() if _fits(shapes, convention)]
+    if "torchvision" in fitting and all(kernel.name.endswith(".weight") for _, kernel, _ in pairs):
+        name, reason = "torchvision", "names and shapes are PyTorch's"
+    elif fitting == ["keras"]:
+        name, reason = "keras", "kernels of Keras's shapes"
+    elif fitting == ["theano", "torchvision"] and stored.match is Match.ORDER:
+        name, reason = "theano", "Keras's names and Theano's shapes"
+    else:
+        received = f"shapes that fit {' and '.join(fitting) or 'none'}: "
+        received += ", ".join(f"{title} {kernel.shape}" for title, kernel, _ in pairs[:3])
+        advice = "Say how they lie, if you know: convention='keras', 'theano' or 'torchvision'."
+        expected = "kernels that lie in one known way"
+        raise FileError(mismatch(report.path, expected, received, advice))
+    report.reasons.append(f"{reason}: {pairs[0][0]} is {shapes[0]}")
+    stated = re.search(r"dim_ordering_(th|tf)_kernels", file)
+    if not stated:
+        return CONVENTIONS[name]
+    report.reasons.append(f"the file's name says {stated[0]}")
+    return replace(CONVENTIONS[name], turned=stated[1] == "th")
+
+
+def _fits(shapes: Sequence[Shape], convention: Convention) -> bool:
+    """Whether each layer takes as many channels as the one before gives."""
+    channels = None
+    for shape in shapes[: len(CONVOLUTIONS)]:
+        if len(shape) != 4:
+            return False
+        height, width, taken, given = _hwio(shape, convention)
+        if (height, width) != (3, 3) or taken != (channels or taken):
+            return False
+        channels = given
+    return True
+
+
+def _hwio(shape: Shape, convention: Convention) -> Shape:
+    if convention.kernels == "HWIO":
+        return shape
+    given, taken, height, width = shape
+    return height, width, taken, given
+
+
+def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
+    """Each layer's arrays, converted when they are read; all shapes are checked now."""
+    convention, layers = report.convention, []
+    channels: int | None = None  # that the layer before gives
+    for name, kernel, bias in pairs:
+        shape, (filters,) = _our_shape(name, kernel.shape, convention), bias.shape
+        side = 1
+        if name == TOP[0] and channels and len(shape) == 2:
+            side = math.isqrt(shape[0] // channels) or 1
+        taken = (channels or shape[-2]) * side**2
+        expected = (taken, filters) if name in TOP else (3, 3, taken, filters)
+        if shape != expected:
+            report.matched.remove(f"{name}/weight")
+            report.mismatched.append((f"{name}/weight", expected, kernel.shape))
+        size = (channels or 1, side, side) if name == TOP[0] else None
+        layers.append(Vgg16Layer(name, _ours(name, kernel, expected, convention, size), bias))
+        channels = filters
+    if not report.is_complete:
+        raise _refused(report)
+    return layers
+
+
+def _our_shape(name: str, shape: Shape, convention: Convention) -> Shape:
+    if name not in TOP:
+        return _hwio(shape, convention) if len(shape) == 4 else shape
+    if convention.dense == "(in, out)":
+        return shape
+    return math.prod(shape[1:]), shape[0]
+
+
+def _ours(
+    name: str, kernel: StoredArray, shape: Shape, convention: Convention, size: Shape | None
+) -> StoredArray:
+    """The kernel as ours lie; ``size``: (channels, height, width) of what the layer flattens."""
+
+    def read() -> Array:
+        array = kernel.read()
+        if name not in TOP:
+            if convention.kernels == "OIHW":
+                array = layouts.hwio_from_oihw(array)
+            return layouts.turned(array) if convention.turned else array
+        if convention.dense == "(out, in)":
+            array = layouts.in_out_from_out_in(array)
+        if size and convention.flatten == "CHW":
+            array = layouts.rows_from_channels_first(array, *size)
+        return array
+
+    return StoredArray(f"{name}/weight", shape, kernel.dtype, read)
+
+
+def _refused(report: Vgg16Report) -> FileError:
+    parts = [f"{words}: {', '.join(names)}" for words, names in report.differences()]
+    error = FileError(mismatch(report.path, "the arrays of a VGG16", "; ".join(parts)))
+    error.report = report
+    return error
