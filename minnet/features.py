@@ -128,7 +128,7 @@ class _Store:
 
     def _noted(self) -> int:
         """The rows that are there; 0 for anything that does not fit."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, EOFError, ValueError, TypeError, KeyError):
             done = json.loads((self._directory / DONE).read_bytes())["rows"]
             if type(done) is int and 0 < done <= self._shape[0] and self._opened("r") is not None:
                 return done

@@ -101,6 +101,7 @@ LAYERS = [
     [""],
     ["vgg16.loading", "vgg16.names"],
     ["vgg16.architecture"],
+    ["vgg16.lesson"],
     ["vgg16"],
     ["demos.output"],
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],

@@ -82,7 +82,7 @@ def VGG16(
     if weights is not None:
         for layer in layers:
             layer.stored = None
-        load(model, weights, ignored=() if include_top else TOP)
+        load(model, weights)
     return model
 
 

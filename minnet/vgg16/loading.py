@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
 
-from minnet import weights
 from minnet.errors import FileError, mismatch
 from minnet.files import PathLike
 from minnet.sequential import Sequential
-from minnet.weights import LoadReport
+from minnet.tensor import Tensor
+from minnet.weights import Vgg16Report, opened_vgg16
+from minnet.weights.stored import StoredArray
 
 
-def load(model: Sequential, path: PathLike, ignored: Sequence[str] = ()) -> LoadReport:
-    """Read the file's arrays into the model; those of layers ``ignored`` may be left over.
+def load(model: Sequential, path: PathLike) -> Vgg16Report:
+    """Read a file's arrays, one layer at a time, into the layers of the same names.
 
-    Raises :class:`~minnet.errors.FileError`, with the report, where anything else is left over,
-    missing or of another shape.
+    Arrays of dense layers are left in the file by a model that has none.
+
+    Raises :class:`~minnet.errors.FileError` for a file that is no VGG16, or whose arrays are not
+    those of this model; the model is then as it was.
     """
-    report = weights.load(model.layers, path, strict=False, print_fn=lambda text: None)
-    report.unexpected = [
-        name for name in report.unexpected if not set(name.split("/")) & set(ignored)
-    ]
-    if not report.is_complete:
-        parts = [f"{words}: {', '.join(names)}" for words, names in report.differences()]
-        advice = "include_top=False takes the convolutions alone, whatever the classes."
-        error = FileError(
-            mismatch(str(path), "the arrays of this VGG16", f"arrays {'; '.join(parts)}", advice)
-        )
-        error.report = report
-        raise error
+    ours = {layer.name: layer for layer in model.layers if layer.parameters}
+    with opened_vgg16(path) as (layers, report):
+        theirs = {layer.name: layer for layer in layers}
+        found: list[tuple[Tensor, StoredArray]] = []
+        problems = []
+        for name, layer in ours.items():
+            if name not in theirs:
+                problems.append(f"no {name}")
+                continue
+            arrays = theirs[name].kernel, theirs[name].bias
+            for parameter, array in zip(layer.parameters.values(), arrays, strict=True):
+                found.append((parameter, array))
+                if array.shape != parameter.shape:
+                    problems.append(f"{array.name} of shape {array.shape}, not {parameter.shape}")
+        if problems:
+            advice = "include_top=False takes the convolutions alone."
+            expected = "the arrays of this VGG16"
+            raise FileError(mismatch(str(path), expected, "; ".join(problems), advice))
+        for parameter, array in found:
+            parameter.data = np.asarray(array.read(), parameter.dtype, order="C")
     return report
