@@ -102,7 +102,7 @@ LAYERS = [
     ["vgg16.loading", "vgg16.names"],
     ["vgg16.architecture"],
     ["vgg16.lesson"],
-    ["vgg16"],
+    ["vgg16.commands", "vgg16"],
     ["demos.output"],
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],
     ["demos"],
