@@ -1,4 +1,4 @@
-"""The command ``minnet``: demos, checking workbooks, converting weights.
+"""The command ``minnet``: demos, checking workbooks, converting weights, predicting.
 
 Commands import what they need when they run, so that ``minnet --help`` answers at once.
 """
@@ -192,6 +192,28 @@ def convert(
     report = weights.convert(source, target, convention)
     for line in str(report).splitlines():
         print(_plain(line))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model that Vgg16.save wrote.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file instead.")] = None,
+) -> None:
+    """Name the likeliest classes of images: file, place, class, probability."""
+    from minnet.vgg16 import commands
+
+    for texts in commands.predict(model, images, top, csv):
+        print(*map(_plain, texts), sep="\t")
+
+
+@app.command()
+def summary(model: Annotated[Path, typer.Argument(help="A saved model (.safetensors).")]) -> None:
+    """Print a saved model's layers, shapes and parameters."""
+    from minnet import load_model
+
+    load_model(model).summary()
 
 
 def _texts(cell: CellDifference) -> list[str]:

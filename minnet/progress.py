@@ -74,9 +74,9 @@ class Progress:
         self._done = 0
         self._drawn = 0  # characters of the unfinished line
 
-    def begin(self, epoch: int) -> None:
-        """Start an epoch, counted from 0."""
-        self._heading = f"Epoch {epoch + 1}/{self._epochs}"
+    def begin(self, epoch: int, heading: str = "") -> None:
+        """Start an epoch, counted from 0; ``heading``: instead of its number."""
+        self._heading = heading or f"Epoch {epoch + 1}/{self._epochs}"
         self._began = self._clock()
         self._next = self._began + INTERVAL
         if self.live:

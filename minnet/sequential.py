@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from minnet import configs
 from minnet.configs import Config
-from minnet.errors import ArgumentError, mismatch
+from minnet.data import Batches
+from minnet.errors import ArgumentError, mismatch, unknown_name
+from minnet.features import Features, features
+from minnet.files import PathLike
 from minnet.graph import Call
 from minnet.inputs import prepare_input
 from minnet.layers import Layer, Shape, Symbol, run_through
@@ -101,6 +104,46 @@ class Sequential(Model):
         self._require_layers("build")
         for layer in self.layers:
             input_shape = layer.set_up(input_shape, self.dtype, self._rng)
+
+    def upto(self, name: str) -> Sequential:
+        """The layers up to the one of this name, and with it, as a model that shares them.
+
+        ``vgg16.upto("block3_pool")`` keeps what sees edges and textures, for images unlike those
+        that the rest was trained on; ``add`` then puts a small head on it.
+
+        Raises :class:`~minnet.errors.ArgumentError` where no layer is called so.
+        """
+        names = [layer.name for layer in self.layers]
+        if name not in names:
+            raise unknown_name("layer", name, names)
+        part = Sequential(name=f"{self.name}_upto_{name}", dtype=self.dtype)
+        part._rng = self._rng
+        for layer in self.layers[: names.index(name) + 1]:
+            part.add(layer)
+        return part
+
+    def features(self, batches: Batches, cache: PathLike, verbose: int = 1) -> Features:
+        """The outputs for all batches, in the data's own order, calculated once and kept on disk.
+
+        >>> base = vgg16.upto("block5_pool")
+        >>> x, y = base.features(ImageFolder("train"), cache="features")
+        >>> head.fit(x, y)
+
+        ``cache``: a directory; there, under a name that changes with the weights, the layers'
+        settings and the data (the content of files and how they are read), is a memory-mapped array
+        (rows, *output_shape). If anything changes, it is calculated anew; the former one stays
+        until the directory is deleted. After a kill it goes on where it was. The code of layers of
+        your own is not looked at, and two processes must not fill the same array at the same time.
+        ``verbose``: as in ``fit``.
+
+        Gives ``(x, y)``; ``y`` are the batches' targets, None without. Whether batches are shuffled
+        makes no difference.
+
+        Raises :class:`~minnet.errors.ArgumentError` for batches with a ``transform`` or anything
+        but :class:`minnet.data.Batches`, and :class:`~minnet.errors.FileError` where the cache
+        cannot be written or an image cannot be read.
+        """
+        return features(self, batches, cache, verbose)
 
     @property
     def output_shape(self) -> Shape:

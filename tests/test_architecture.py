@@ -55,6 +55,7 @@ LAYERS = [
     ["layers.base"],
     ["layers.chain", "layers.dense", "layers.dropout", "layers.embedding", "layers.image"],
     ["layers.input", "layers.merge", "layers.naming", "layers.normalization", "layers.reshape"],
+    ["layers.preprocessing"],
     ["layers.pool"],
     ["layers.conv"],
     ["layers"],
@@ -73,7 +74,7 @@ LAYERS = [
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
     ["data.batches", "data.preparation", "data.readers", "divergence"],
-    ["optimizers", "progress", "saving"],
+    ["data.images", "optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
@@ -81,7 +82,7 @@ LAYERS = [
     ],
     ["callbacks.checkpoint", "callbacks.rates", "callbacks.stopping"],
     ["callbacks"],
-    ["fitting", "lr_finder"],
+    ["features", "fitting", "lr_finder"],
     ["model"],
     ["functional", "sequential"],
     ["folding"],
@@ -99,6 +100,10 @@ LAYERS = [
     ["spreadsheet.export"],
     ["spreadsheet"],
     [""],
+    ["vgg16.loading", "vgg16.names"],
+    ["vgg16.architecture"],
+    ["vgg16.lesson"],
+    ["vgg16.commands", "vgg16"],
     ["demos.output"],
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],
     ["demos.conv", "demos.graddesc"],
@@ -119,7 +124,7 @@ LONGEST = 360  # lines of a module: about 350, for room to edit
 #: Packages that a user may not have, or that take long to load; imported where they are used.
 OPTIONAL = {
     *("h5py", "hypothesis", "ironcalc", "keras", "matplotlib", "pandas", "safetensors"),
-    *("sklearn", "torch"),
+    *("PIL", "sklearn", "torch"),
 }
 
 

@@ -76,6 +76,10 @@ CASES: dict[str, list[Case]] = {
     "Flatten": [Case(layers.Flatten, (IMAGE,))],
     "GlobalAveragePooling2D": [Case(layers.GlobalAveragePooling2D, (IMAGE,))],
     "GlobalMaxPooling2D": [Case(layers.GlobalMaxPooling2D, (IMAGE,))],
+    "ImagePreprocessing": [
+        Case(layers.ImagePreprocessing, ((3, 2, 3),)),
+        Case(lambda: layers.ImagePreprocessing("torch"), ((2, 2, 3),)),
+    ],
     "InputLayer": [Case(lambda: layers.InputLayer((4,), np.float64), ((4,),))],
     "Lambda": [Case(lambda: layers.Lambda(double), ((4,),))],
     "LayerNormalization": [

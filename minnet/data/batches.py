@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -66,8 +66,19 @@ class Batches:
             seed = int(random.generator().integers(2**63))
         random.generator_from(seed)  # refuses what is no seed
         self.seed = seed
-        self._transform, self._threads = transform, threads
+        self.transform, self._threads = transform, threads
         self._next_epoch = 0
+
+    @property
+    def targets(self) -> Any:
+        """All targets, in the order in which they were given; None without."""
+        return self._arrays[1]
+
+    def fingerprint(self) -> Iterator[bytes]:
+        """What the inputs follow from, in parts: equal for equal inputs in the same order."""
+        x: Any = self._arrays[0]
+        yield repr((x.shape, x.dtype.str)).encode()
+        yield np.ascontiguousarray(x).tobytes()
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -104,17 +115,22 @@ class Batches:
             # Also when whoever asks for batches stops in the middle: no thread is left behind.
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def load(self, x: Array) -> Array:
+        """What the rows of ``x`` stand for: themselves, unless a subclass has them read."""
+        return x
+
     def _make(self, order: Array | None, epoch: int, batch: int) -> Any:
         begin = batch * self.batch_size
         rows: Any = slice(begin, begin + self.batch_size)
         if order is not None:
             rows = order[rows]
         x, y, weights = (None if a is None else a[rows] for a in self._arrays)
-        if self._transform is not None:
+        x = self.load(x)  # type: ignore[arg-type]
+        if self.transform is not None:
             if order is None:
                 x, y = (None if a is None else a.copy() for a in (x, y))
             rng = np.random.default_rng([self.seed, epoch, batch])
-            x, y = self._transform(x, y, rng)  # type: ignore[arg-type]
+            x, y = self.transform(x, y, rng)  # type: ignore[arg-type]
         if y is None:
             return x
         return (x, y) if weights is None else (x, y, weights)

@@ -17,6 +17,7 @@ from minnet.layers.pool import (
     GlobalMaxPooling2D,
     MaxPooling2D,
 )
+from minnet.layers.preprocessing import ImagePreprocessing
 from minnet.layers.reshape import Lambda, Reshape
 from minnet.layers.symbol import Symbol
 
@@ -36,6 +37,7 @@ __all__ = [
     "Function",
     "GlobalAveragePooling2D",
     "GlobalMaxPooling2D",
+    "ImagePreprocessing",
     "Input",
     "InputLayer",
     "Lambda",

@@ -1,0 +1,127 @@
+"""VGG16: thirteen convolutions of 3×3 in five blocks, then three dense layers.
+
+The network is configuration D of K. Simonyan, A. Zisserman, "Very deep convolutional networks for
+large-scale image recognition", 2014.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minnet.checks import number, whole
+from minnet.errors import ArgumentError, mismatch
+from minnet.files import PathLike
+from minnet.layers import (
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    ImagePreprocessing,
+    Layer,
+    MaxPooling2D,
+    Shape,
+)
+from minnet.sequential import Sequential
+from minnet.vgg16.loading import load
+
+#: (filters, convolutions) of each block; a 2×2 max-pooling ends it.
+BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+#: Units of the first two dense layers.
+UNITS = 4096
+#: The smallest images of which five poolings leave anything.
+SMALLEST = 2 ** len(BLOCKS)
+#: The layers of the top that have weights.
+TOP = ("fc1", "fc2", "predictions")
+
+
+def VGG16(
+    weights: PathLike | None = None,
+    include_top: bool = True,
+    classes: int = 1000,
+    input_shape: Shape | None = (224, 224, 3),
+    *,
+    preprocessing: str | None = None,
+    dropout: float = 0.0,
+    width: float = 1.0,
+    dtype: npt.DTypeLike = np.float32,
+    seed: int | None = None,
+) -> Sequential:
+    """VGG16, with Keras's names of layers: images (height, width, 3) to probabilities (classes,).
+
+    ``weights``: a file of converted weights, or None to draw them. ``include_top``: with the dense
+    layers; without, the output is that of 'block5_pool', (height // 32, width // 32, 512), and
+    images may have any size from 32 on; the weights of dense layers in the file are left there.
+    ``input_shape``: of one image; None, without weights, leaves it to the first batch.
+
+    ``preprocessing``: 'caffe' or 'torch' puts :class:`~minnet.layers.ImagePreprocessing` first, so
+    that the model takes pixels 0 … 255, red first; None expects them preprocessed. ``dropout``:
+    the rate after 'fc1' and 'fc2', 0.5 in the paper; 0 leaves the layers out, as Keras does.
+    ``width``: multiplies all numbers of filters and units (the alpha of MobileNets), for small nets
+    to try things with. ``dtype`` and ``seed`` as for :class:`minnet.Sequential`.
+
+    Raises :class:`~minnet.errors.FileError` where the weights cannot be read or are not this
+    network's, naming each array, and :class:`~minnet.errors.ArgumentError` for arguments out of
+    range or images below 32 × 32.
+    """
+    factor = number("VGG16 width", width, "a number above 0", 0, above=True)
+    shape = _checked(input_shape, weights)
+    layers = list(_layers(preprocessing, factor))
+    if include_top:
+        layers += _top(whole("VGG16 classes", classes, 1), dropout, factor)
+    model = Sequential(name="vgg16", dtype=dtype, seed=seed)
+    for layer in layers:
+        if weights is not None:
+            layer.stored = _zeros  # drawing 138 million numbers that are replaced takes seconds
+        model.add(layer)
+    if shape is not None:
+        model.build(shape)
+    if weights is not None:
+        for layer in layers:
+            layer.stored = None
+        load(model, weights)
+    return model
+
+
+def _zeros(name: str, shape: Shape) -> Any:
+    return np.zeros(shape, np.float32)
+
+
+def _checked(input_shape: Any, weights: Any) -> Shape | None:
+    if input_shape is None:
+        if weights is None:
+            return None
+        raise ArgumentError(mismatch("VGG16", "input_shape with weights", "None"))
+    shape = tuple(input_shape)
+    large = len(shape) == 3 and all(isinstance(n, int) and n >= SMALLEST for n in shape[:2])
+    if not large:
+        expected = f"input_shape (height, width, channels), both at least {SMALLEST}"
+        raise ArgumentError(mismatch("VGG16", expected, repr(input_shape)))
+    return shape
+
+
+def _layers(preprocessing: str | None, width: float) -> Iterator[Layer]:
+    if preprocessing is not None:
+        yield ImagePreprocessing(preprocessing, name="preprocessing")
+    for number_, (filters, convolutions) in enumerate(BLOCKS, 1):
+        for k in range(1, convolutions + 1):
+            name = f"block{number_}_conv{k}"
+            count = _scaled(filters, width)
+            yield Conv2D(count, 3, padding="same", activation="relu", name=name)
+        yield MaxPooling2D(2, 2, name=f"block{number_}_pool")
+
+
+def _top(classes: int, dropout: float, width: float) -> Iterator[Layer]:
+    yield Flatten(name="flatten")
+    for name in TOP[:2]:
+        yield Dense(_scaled(UNITS, width), "relu", name=name)
+        if dropout:
+            yield Dropout(dropout, name=f"{name}_dropout")
+    yield Dense(classes, "softmax", name=TOP[2])
+
+
+def _scaled(count: int, width: float) -> int:
+    return max(1, round(count * width))

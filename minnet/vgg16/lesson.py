@@ -1,0 +1,218 @@
+"""VGG16 in seven lines: the lesson's class, written anew for this engine.
+
+Its methods are those of ``Vgg16`` in fast.ai's course "Practical deep learning for coders", 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from minnet import saving
+from minnet.callbacks import History
+from minnet.checks import whole
+from minnet.data import ImageFolder
+from minnet.errors import ArgumentError, FileError, mismatch
+from minnet.files import PathLike
+from minnet.layers import Dense, GlobalAveragePooling2D
+from minnet.loading import load_model
+from minnet.optimizers import Adam
+from minnet.sequential import Sequential
+from minnet.tensor import Array
+from minnet.vgg16.architecture import VGG16
+from minnet.vgg16.names import imagenet_classes
+from minnet.weights import opened_vgg16
+from minnet.weights.safetensors import opened_with
+
+#: 'crop' is how torchvision makes images square, 'stretch' how Keras does.
+RESIZE = {"caffe": "stretch", "torch": "crop"}
+
+
+class Predicted(NamedTuple):
+    """For each image the winner: its probability, its number (int64) and its name."""
+
+    probabilities: Array
+    indices: Array
+    names: list[str]
+
+
+class Vgg16:
+    """VGG16 with its preprocessing and the names of its classes, ready to predict and fine-tune.
+
+    >>> vgg = Vgg16("vgg16.h5")
+    >>> batches = vgg.get_batches("dogscats/train", batch_size=64)
+    >>> val_batches = vgg.get_batches("dogscats/valid", batch_size=128)
+    >>> vgg.finetune(batches)
+    >>> vgg.fit(batches, val_batches, nb_epoch=1)
+
+    ``weights``: a file of converted weights in any format, by whose convention images are read and
+    preprocessed; None draws them, for 'caffe'. A file without dense layers gives a model without
+    them, which ``ft`` or ``finetune`` puts a first one on. ``classes``: their names, ImageNet's if
+    None, looked for when first needed. ``size``: of images. ``options`` go to
+    :func:`~minnet.vgg16.VGG16`; ``dropout`` is 0.5, as in the lesson.
+
+    ``model`` is a :class:`minnet.Sequential` that takes pixels 0 … 255, red first; everything that
+    can be done with one can be done with it.
+
+    Raises what :func:`~minnet.vgg16.VGG16` raises.
+    """
+
+    def __init__(
+        self,
+        weights: PathLike | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        size: tuple[int, int] = (224, 224),
+        **options: Any,
+    ):
+        settings = {"preprocessing": "caffe", "dropout": 0.5, **options}
+        if weights is not None:
+            with opened_vgg16(weights) as (layers, report):
+                has_top = layers[-1].name == "predictions"
+                found = report.convention.preprocessing
+            settings = {"include_top": has_top, **settings}
+            if "preprocessing" not in options and found is not None:
+                settings["preprocessing"] = found
+        self.model: Any = VGG16(weights, input_shape=(*size, 3), **settings)
+        self._classes = None if classes is None else list(classes)
+
+    @classmethod
+    def load(cls, path: PathLike) -> Vgg16:
+        """What :meth:`save` wrote, the names of classes with it.
+
+        Raises what :func:`minnet.load_model` raises, and :class:`~minnet.errors.FileError` for a
+        model that does not begin with preprocessing of images.
+        """
+        vgg = cls.__new__(cls)
+        vgg.model = load_model(path)
+        layers = vgg.model.layers
+        if not isinstance(vgg.model, Sequential) or not hasattr(layers[0], "mode"):
+            expected = "a model that begins with ImagePreprocessing"
+            raise FileError(mismatch(str(path), expected, "another"))
+        with opened_with(Path(path)) as (_, metadata):
+            names = metadata.get("classes")
+        vgg._classes = None if names is None else [str(name) for name in names]
+        return vgg
+
+    def save(self, path: PathLike) -> None:
+        """Write the whole model and the names of its classes to one safetensors file.
+
+        Raises what :meth:`minnet.Sequential.save` raises.
+        """
+        names = {} if self._classes is None else {"classes": self._classes}
+        saving.save(self.model, path, metadata=names)
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, in the order of the model's outputs.
+
+        Raises what :func:`~minnet.vgg16.imagenet_classes` raises where they are ImageNet's.
+        """
+        if self._classes is None:
+            self._classes = [found.name for found in imagenet_classes()]
+        return self._classes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images that the model takes."""
+        height, width, _ = self.model.layers[0].output_shape
+        return height, width
+
+    @property
+    def resize(self) -> str:
+        """How images get that size."""
+        return RESIZE[self.model.layers[0].mode]
+
+    def get_batches(
+        self, path: PathLike, shuffle: bool = True, batch_size: int = 8, **options: Any
+    ) -> ImageFolder:
+        """Batches of a folder with a directory for each class, at the model's size.
+
+        ``options`` go to :class:`minnet.data.ImageFolder`. Raises what that raises.
+        """
+        settings = {"size": self.size, "resize": self.resize, **options}
+        return ImageFolder(path, batch_size, shuffle=shuffle, **settings)
+
+    def ft(self, num: int) -> None:
+        """Replace the last layer by one for ``num`` classes and freeze all others; compile.
+
+        On a model without dense layers, their place is taken by the mean of each feature map.
+        """
+        count = whole("ft", num, 1)
+        if isinstance(self.model.layers[-1], Dense):
+            self.model.pop()
+        else:
+            self.model.add(GlobalAveragePooling2D(name="global_average_pooling2d"))
+        for layer in self.model.layers:
+            layer.trainable = False
+        self.model.add(Dense(count, activation="softmax", name="predictions"))
+        self._classes = [str(k) for k in range(count)]
+        self.compile()
+
+    def finetune(self, batches: ImageFolder) -> None:
+        """:meth:`ft` for the classes of these batches, whose names are then the model's."""
+        self.ft(len(batches.classes))
+        self._classes = list(batches.classes)
+
+    def compile(self, lr: float = 0.001) -> None:
+        """Adam, categorical cross-entropy, accuracy: as the lesson trains."""
+        self.model.compile(Adam(lr), "categorical_crossentropy", ["accuracy"])
+
+    def fit(
+        self, batches: Any, val_batches: Any = None, nb_epoch: int = 1, **options: Any
+    ) -> History:
+        """Train on batches; ``options`` go to :meth:`minnet.Sequential.fit`, which says more.
+
+        Raises :class:`~minnet.errors.ArgumentError` where the batches' classes are not the model's.
+        """
+        for given in (batches, val_batches):
+            if isinstance(given, ImageFolder) and given.classes != self.classes:
+                advice = "Call vgg.finetune(batches) first."
+                expected = f"classes {_shown(self.classes)}"
+                raise ArgumentError(mismatch("fit", expected, _shown(given.classes), advice))
+        history: History = self.model.fit(
+            batches, validation_data=val_batches, nb_epoch=nb_epoch, **options
+        )
+        return history
+
+    def fit_data(
+        self,
+        trn: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        val: npt.ArrayLike,
+        val_labels: npt.ArrayLike,
+        nb_epoch: int = 1,
+        batch_size: int = 64,
+    ) -> History:
+        """Train on arrays of images and one-hot labels, validated on others."""
+        history: History = self.model.fit(
+            trn, labels, batch_size, nb_epoch, validation_data=(val, val_labels)
+        )
+        return history
+
+    def test(self, path: PathLike, batch_size: int = 8) -> tuple[ImageFolder, Array]:
+        """The images of a folder in order (``files`` says which), and their probabilities."""
+        batches = self.get_batches(path, shuffle=False, batch_size=batch_size, labelled=False)
+        return batches, self.model.predict(batches, batch_size)
+
+    def predict(self, imgs: npt.ArrayLike, details: bool = False) -> Any:
+        """The probabilities (n, classes) of images (n, height, width, 3) of pixels 0 … 255.
+
+        ``details``: gives the winners instead, as :class:`Predicted`.
+        """
+        every: Array = self.model.predict(imgs)
+        if not details:
+            return every
+        indices = every.argmax(1)
+        names = self.classes
+        return Predicted(
+            every[np.arange(len(every)), indices], indices, [names[k] for k in indices]
+        )
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f", … ({len(names)})" if len(names) > 5 else "")

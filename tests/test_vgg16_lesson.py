@@ -1,0 +1,117 @@
+"""The lesson's flow on a tiny folder: predict, fine-tune, fit, test, and go on from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from image_files import write_folder
+
+from minnet.data import ImageFolder
+from minnet.errors import ArgumentError, FileError
+from minnet.layers import ImagePreprocessing
+from minnet.vgg16 import VGG16, Vgg16
+
+SMALL: dict[str, Any] = {"width": 1 / 16, "size": (32, 32), "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("dogscats")
+    write_folder(root / "train", {"cats": 8, "dogs": 8})
+    write_folder(root / "valid", {"cats": 3, "dogs": 3}, start=8)
+    write_folder(root / "test1", {"cats": 2})
+    return root
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("weights") / "vgg16.safetensors"
+    VGG16(width=1 / 16, input_shape=(32, 32, 3), seed=0).save_weights(file)
+    return file
+
+
+def test_the_lessons_seven_lines(path: Path, weights: Path, tmp_path: Path) -> None:
+    vgg = Vgg16(weights, **SMALL)
+    batches = vgg.get_batches(path / "train", batch_size=8, seed=0)
+    val_batches = vgg.get_batches(path / "valid", batch_size=16)
+    vgg.finetune(batches)
+    before = vgg.model.get_weights()
+    history = vgg.fit(batches, val_batches, nb_epoch=12, verbose=0)
+    assert history.history["val_loss"][-1] < history.history["val_loss"][0]
+
+    after = vgg.model.get_weights()
+    for k, (old, new) in enumerate(zip(before, after, strict=True)):
+        assert np.array_equal(old, new) == (k < len(before) - 2)  # the last layer alone learned
+
+    files, predictions = vgg.test(path / "test1")
+    assert files.files == ["cats/cats.0.png", "cats/cats.1.png"]
+    assert predictions.shape == (2, 2)
+
+    images, _ = next(iter(val_batches))
+    probabilities, indices, names = vgg.predict(images, details=True)
+    every = vgg.predict(images)
+    assert every.shape == (6, 2)
+    np.testing.assert_allclose(probabilities, every.max(1), rtol=1e-5)
+    assert names == [("cats", "dogs")[k] for k in indices]
+
+    vgg.save(tmp_path / "pets.safetensors")
+    again = Vgg16.load(tmp_path / "pets.safetensors")
+    assert again.classes == ["cats", "dogs"] and again.size == (32, 32)
+    np.testing.assert_allclose(again.predict(images), every, rtol=1e-5)
+
+
+def test_fine_tuning_twice_gives_one_last_layer(path: Path) -> None:
+    vgg = Vgg16(**SMALL)
+    names = [layer.name for layer in vgg.model.layers]
+    vgg.ft(5)
+    vgg.finetune(vgg.get_batches(path / "train"))
+    assert [layer.name for layer in vgg.model.layers] == names
+    assert vgg.model.output_shape == (2,)
+    assert [layer.trainable for layer in vgg.model.layers[-2:]] == [False, True]
+
+
+def test_a_file_without_a_top_gets_one(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "notop.npz"
+    VGG16(width=1 / 16, include_top=False, input_shape=(32, 32, 3), seed=0).save_weights(file)
+    vgg = Vgg16(file, **SMALL)
+    assert vgg.model.layers[-1].name == "block5_pool"
+    for _ in range(2):
+        vgg.finetune(vgg.get_batches(path / "train"))
+        names = [layer.name for layer in vgg.model.layers]
+        assert names[-3:] == ["block5_pool", "global_average_pooling2d", "predictions"]
+
+
+def test_images_are_read_by_the_weights_convention(path: Path, weights: Path) -> None:
+    assert Vgg16(weights, **SMALL).resize == "stretch"
+    vgg = Vgg16(weights, preprocessing="torch", **SMALL)
+    assert vgg.resize == "crop"
+    assert vgg.model.layers[0].mode == "torch"
+    assert vgg.get_batches(path / "train").reading.resize == "crop"
+
+
+def test_arrays_instead_of_batches() -> None:
+    vgg = Vgg16(classes=["a", "b"], **SMALL)
+    vgg.ft(2)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    labels = np.eye(2)[[0, 1, 0, 1]]
+    history = vgg.fit_data(images, labels, images[:2], labels[:2], nb_epoch=2, batch_size=2)
+    assert len(history.history["val_accuracy"]) == 2
+
+
+def test_other_classes_than_the_models(path: Path, tmp_path: Path) -> None:
+    vgg = Vgg16(**SMALL)
+    batches = vgg.get_batches(path / "train")
+    vgg.finetune(batches)
+    birds = ImageFolder(write_folder(tmp_path / "b", {"cats": 1}), size=32)
+    with pytest.raises(ArgumentError, match=r"classes cats, dogs, received cats\..*finetune"):
+        vgg.fit(batches, birds)
+
+
+def test_a_file_of_another_model(tmp_path: Path) -> None:
+    model = VGG16(width=1 / 16, input_shape=(32, 32, 3), seed=0)
+    model.save(tmp_path / "plain.safetensors")
+    with pytest.raises(FileError, match=ImagePreprocessing.__name__):
+        Vgg16.load(tmp_path / "plain.safetensors")
