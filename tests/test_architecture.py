@@ -68,7 +68,7 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "data.preparation", "data.readers", "divergence"],
+    ["data.batches", "data.files", "data.preparation", "data.readers", "divergence"],
     ["optimizers", "progress", "saving"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
@@ -90,7 +90,7 @@ LAYERS = [
     ["spreadsheet.formulas", "spreadsheet.labels", "spreadsheet.reader"],
     ["spreadsheet.layout", "spreadsheet.lint", "spreadsheet.passes", "spreadsheet.recalculate"],
     ["spreadsheet.page", "spreadsheet.readback", "spreadsheet.verify"],
-    ["spreadsheet.book"],
+    ["spreadsheet.book", "spreadsheet.diff"],
     ["spreadsheet.check_sheet", "spreadsheet.curves", "spreadsheet.overview"],
     ["spreadsheet.export"],
     ["spreadsheet"],
