@@ -190,10 +190,8 @@ class StepSheet:
     def about(self) -> str:
         """One line for the table of contents."""
         if self.step.rate is None:
-            is_model = bool(self.step.parameters)
-            return (
-                "what the model predicts" if is_model else "a function's forward and backward pass"
-            )
+            passes = "the function's forward and backward pass"
+            return "what the model predicts" if self.step.parameters else passes
         start = "the weights as they are" if self.is_first else "the weights of the step before"
         return f"a training step from {start}"
 
