@@ -1,4 +1,4 @@
-"""The command ``minnet``: demos, checking workbooks, converting weights, predicting.
+"""The command ``minnet``: demos and workbooks; :mod:`minnet.cli_models` has those for models.
 
 Commands import what they need when they run, so that ``minnet --help`` answers at once.
 """
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from minnet.errors import MinnetError, WorkbookError
+from minnet import cli_models
+from minnet.console import plain
+from minnet.errors import ArgumentError, FileError, MinnetError, WorkbookError, mismatch
 
 if TYPE_CHECKING:
     from minnet.spreadsheet.verify import CellDifference
@@ -61,6 +63,8 @@ demo = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(demo, name="demo")
+for command in (cli_models.convert, cli_models.predict, cli_models.summary):
+    app.command()(command)
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="The workbook to write; replaced if it exists.")
@@ -156,7 +160,7 @@ def check(
             _complain(error)
             code = FAILED
             continue
-        print(_plain(report.summary()))
+        print(plain(report.summary()))
         if cells:
             print("sheet", "cell", "formula", "stored", "recalculated", "difference", sep="\t")
             for cell in report.all:
@@ -172,64 +176,167 @@ def check(
     raise typer.Exit(code)
 
 
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Saved by model.save.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
+
+
 @app.command()
-def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A VGG16's weights.")],
-    target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A .safetensors, .npz, .h5 or .weights.h5 file.")
+def export(
+    model: ModelFile,
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            help="Images, .csv, .npy or .npz; given once more for more rows. NAME=FILE for a model "
+            "with several inputs.",
+        ),
     ],
-    convention: Annotated[
+    output: Annotated[Path, typer.Option("--output", "-o", help="The workbook to write.")],
+    target: Annotated[
         str | None,
-        typer.Option(help="How IN's numbers lie: keras, theano, torchvision; found if left out."),
+        typer.Option(help="What the rows should give: 3, or 3,1,0 or a .csv, .npy or .npz file."),
     ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps to show.")] = 1,
+    divide_by: Annotated[
+        float, typer.Option(help="Divide inputs, as in training: 255 for pixels from 0 to 1.")
+    ] = 1.0,
+    max_formulas: Annotated[int, typer.Option(min=1, help="Live formulas at most.")] = 50_000,
+    force: Force = False,
 ) -> None:
-    """Write a VGG16's weights from Keras, PyTorch or timm to a file of minnet's or Keras's.
+    """Write what a saved model does with some rows as a workbook of live formulas.
 
-    Nothing in IN is executed. What was found, and which images the net expects, is printed.
+    With a target it shows training steps, without one what the model predicts.
     """
-    from minnet import weights
+    from minnet.data.files import read_inputs, read_target
+    from minnet.demos.output import print_export, workbook_path
+    from minnet.loading import load_model
+    from minnet.spreadsheet import export_xlsx
 
-    report = weights.convert(source, target, convention)
-    for line in str(report).splitlines():
-        print(_plain(line))
+    path = _free(workbook_path(output), force)
+    net = load_model(model)
+    x = _divided(read_inputs(net, inputs), divide_by)
+    y = None if target is None else read_target(target)
+    watch = _progress_bar()
+    try:
+        done = export_xlsx(net, x, y, path, steps=steps, max_formulas=max_formulas, watch=watch)
+    finally:
+        watch.ends()
+    print_export(done)
 
 
 @app.command()
-def predict(
-    model: Annotated[Path, typer.Argument(help="A model that Vgg16.save wrote.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files.")],
-    top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
-    csv: Annotated[Path | None, typer.Option(help="Write the table to this file instead.")] = None,
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A workbook (.xlsx).")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="The largest difference, relative, that is no difference.")
+    ] = 0.0,
 ) -> None:
-    """Name the likeliest classes of images: file, place, class, probability."""
-    from minnet.vgg16 import commands
+    """Compare the numbers of two workbooks, tensor by tensor.
 
-    for texts in commands.predict(model, images, top, csv):
-        print(*map(_plain, texts), sep="\t")
+    The exit code is 1 if a tensor differs or is missing, and 2 if a book cannot be read.
+    """
+    from minnet.spreadsheet import diff_xlsx
+
+    found = diff_xlsx(first, second, tolerance)
+    for tensor in found.tensors:
+        before, after = (plain(str(v)) for v in (tensor.before, tensor.after))
+        print(f"{plain(tensor.name)}: {tensor.differing:,} of {tensor.cells:,} numbers differ,")
+        print(
+            f"  most in {plain(tensor.cell)}: {before} -> {after}, "
+            f"difference {tensor.difference:.3g}"
+        )
+    for book, names in ((first, found.only_first), (second, found.only_second)):
+        if names:
+            print(f"Only in {plain(str(book))}: {plain(', '.join(names))}")
+    print(f"{found.equal:,} tensors are equal, {len(found.tensors):,} differ.")
+    raise typer.Exit(0 if found.same else DIFFERENT)
 
 
 @app.command()
-def summary(model: Annotated[Path, typer.Argument(help="A saved model (.safetensors).")]) -> None:
-    """Print a saved model's layers, shapes and parameters."""
-    from minnet import load_model
+def read(
+    book: Annotated[Path, typer.Argument(metavar="BOOK", help="A workbook of the model (.xlsx).")],
+    model: Annotated[Path, typer.Option("--model", help="The model, saved by model.save.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write.")],
+    force: Force = False,
+) -> None:
+    """Load the weights that were edited in a workbook into its model, and save that.
 
-    load_model(model).summary()
+    Rows and columns may have been inserted around the blocks, sheets renamed, and the book saved
+    by another program.
+    """
+    from minnet.loading import load_model
+    from minnet.spreadsheet import read_xlsx
+
+    _free(output, force)
+    net = load_model(model)
+    rate = net.optimizer.base_lr
+    found = read_xlsx(book, net)
+    net.save(output)
+    for change in found.changes:
+        at = ", ".join(map(str, change.place))
+        print(f"{plain(change.name)}: {change.differing:,} of {change.size:,} numbers changed,")
+        print(f"  most at [{at}]: {change.before:.7g} -> {change.after:.7g}")
+    if found.learning_rate not in (None, rate):
+        print(f"learning rate: {rate:.7g} -> {found.learning_rate:.7g}")
+    same = len(found.weights) - len(found.changes)
+    print(f"{len(found.changes):,} weights changed, {same:,} are as they were. Wrote {output}")
+
+
+def _free(path: Path, force: bool) -> Path:
+    """The path, if nothing there would be lost."""
+    if path.exists() and not force:
+        advice = "Choose another name, or add --force to replace it."
+        raise FileError(mismatch(str(path), "a new file", "one that exists", advice))
+    return path
+
+
+def _divided(x: Any, by: float) -> Any:
+    if not 0 < abs(by) < float("inf"):
+        raise ArgumentError(mismatch("--divide-by", "a number other than 0", f"{by:g}"))
+    if by == 1.0:
+        return x
+    return [part / by for part in x] if isinstance(x, list) else x / by
+
+
+def _progress_bar() -> Any:
+    from minnet.spreadsheet.xlsx import Watch
+
+    class Bar(Watch):
+        """Says how large the book will be, and on a terminal how much of it is written."""
+
+        bar: Any = None
+
+        def begins(self, formulas: int, size: int) -> None:
+            print(f"Writing {formulas:,} live formulas, about {_bytes(size)}")
+            if sys.stderr.isatty():
+                self.bar = typer.progressbar(length=formulas, file=sys.stderr)
+                self.bar.__enter__()
+
+        def wrote(self, formulas: int) -> None:
+            if self.bar is not None:
+                self.bar.update(formulas)
+
+        def ends(self) -> None:
+            if self.bar is not None:
+                self.bar.__exit__(None, None, None)
+
+    return Bar()
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size // 1000, 1)} kB"
 
 
 def _texts(cell: CellDifference) -> list[str]:
     values = (cell.stored, cell.recalculated)
-    stored, recalculated = ("nothing" if v is None else _plain(str(v)) for v in values)
-    formula = _plain(f"={cell.formula}")
-    return [_plain(cell.sheet), cell.cell, formula, stored, recalculated, f"{cell.difference:.3g}"]
-
-
-def _plain(text: str) -> str:
-    """A text from a file on one line: line breaks and control characters are escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    stored, recalculated = ("nothing" if v is None else plain(str(v)) for v in values)
+    formula = plain(f"={cell.formula}")
+    return [plain(cell.sheet), cell.cell, formula, stored, recalculated, f"{cell.difference:.3g}"]
 
 
 def _complain(error: Exception) -> None:
-    print(f"minnet: {_plain(' '.join(str(error).split()))}", file=sys.stderr)
+    print(f"minnet: {plain(' '.join(str(error).split()))}", file=sys.stderr)
 
 
 def main() -> None:

@@ -310,10 +310,9 @@ class Model(Savable, Shown):
             return (prediction[..., 0] > 0.5).astype(np.int64)
         return np.asarray(prediction.argmax(-1))
 
-    def export_xlsx(
-        self, x: npt.ArrayLike, y: npt.ArrayLike, path: str | os.PathLike[str], **options: Any
-    ) -> Any:
-        """Write training steps on a batch as a workbook of live formulas.
+    def export_xlsx(self, x: Any, y: Any, path: str | os.PathLike[str], **options: Any) -> Any:
+        """Write training steps on a batch as a workbook of live formulas; what is predicted where
+        ``y`` is None.
 
         Short for :func:`minnet.export_xlsx`, which explains the options.
         """

@@ -144,15 +144,30 @@ class StepSheet:
                 put(*RATE_CELL, self.step.rate, style=style("knob"))
                 self.book.name(RATE, self.title, "$C$3")
                 self._validate_rate()
-        put(3, 5, self.result_label, style=style("label"))
-        result = self.step.result
-        value = float(result.value.reshape(-1)[0])
-        own = self.formulas.cells_of(self.block(result)).cell(0)
-        put(*RESULT_CELL, value, own, style(_reading(value)))
+        if self.step.result.value.size == 1:
+            put(3, 5, self.result_label, style=style("label"))
+            value = float(self.step.result.value.reshape(-1)[0])
+            own = self.formulas.cells_of(self.block(self.step.result)).cell(0)
+            put(*RESULT_CELL, value, own, style(_reading(value)))
+        elif self.step.result.name == "softmax":
+            self._write_class()
         if self._accuracy is not None:
             put(3, 8, "accuracy", style=style("label"))
             put(*ACCURACY_CELL, *self._accuracy, style("reading"))
         self.book.link(self.title, (3, 11), "← contents", CONTENTS)
+
+    def _write_class(self) -> None:
+        """What a classifier says about the first row: the class, counted from 0, and how sure."""
+        put, style = self.rows.put, self.book.styles.text
+        result = self.step.result
+        cells = self.formulas.cells_of(self.block(result))
+        row, width = result.value.reshape(-1, result.shape[-1])[0], result.shape[-1]
+        put(3, 5, "class", style=style("label"))
+        put(*RESULT_CELL, int(row.argmax()), f"{_place_of_largest(cells, 0, width)}-1",
+            style("verdict"))  # fmt: skip
+        put(3, 8, "how sure", style=style("label"))
+        put(*ACCURACY_CELL, float(row.max()), f"MAX({cells.area(np.arange(width))})",
+            style("reading"))  # fmt: skip
 
     @property
     def rate(self) -> tuple[float, str]:
@@ -175,7 +190,8 @@ class StepSheet:
     def about(self) -> str:
         """One line for the table of contents."""
         if self.step.rate is None:
-            return "the function's forward and backward pass"
+            passes = "the function's forward and backward pass"
+            return "what the model predicts" if self.step.parameters else passes
         start = "the weights as they are" if self.is_first else "the weights of the step before"
         return f"a training step from {start}"
 

@@ -18,9 +18,15 @@ from minnet.several import as_tensors, each, parts_of
 from minnet.spreadsheet.book import NETWORK, Book, StepSheet
 from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
 from minnet.spreadsheet.overview import TRAINING, ContentsSheet, TrainingSheet
-from minnet.spreadsheet.passes import Pass, trace_function, trace_loss, trace_step
+from minnet.spreadsheet.passes import (
+    Pass,
+    trace_function,
+    trace_loss,
+    trace_prediction,
+    trace_step,
+)
 from minnet.spreadsheet.trace import Node
-from minnet.spreadsheet.xlsx import save
+from minnet.spreadsheet.xlsx import Watch, save
 from minnet.tensor import Array, Tensor, wrap
 
 MOST_FORMULAS = 50_000
@@ -50,13 +56,15 @@ def export_xlsx(
     max_formulas: int = MOST_FORMULAS,
     title: str | None = None,
     notes: Sequence[str] = (),
+    watch: Watch | None = None,
 ) -> Export:
     """Write a workbook in which every number of a pass is a live formula.
 
     ``subject`` is a compiled model, exported with a batch ``x`` (rows, …) and its targets ``y``:
     forward, loss, backward and the optimizer's update. ``steps`` unrolls that many training steps,
     one sheet each; with ``batch_size`` they take the rows of ``x`` in turn, as an epoch without
-    shuffling does, otherwise all of ``x`` every time. The model itself is not changed.
+    shuffling does, otherwise all of ``x`` every time. The model itself is not changed. Without
+    ``y`` the book shows what the model predicts, for which it need not be compiled.
 
     Or ``subject`` is a function of tensors with one number as its result, and ``inputs`` names its
     arguments: ``export_xlsx(lambda a, b: (a * b).sum(), inputs={"a": …, "b": …}, path="f.xlsx")``.
@@ -64,6 +72,8 @@ def export_xlsx(
     Everything is computed in float64, as a spreadsheet does, from the float32 weights. ``check``
     adds a sheet that compares a gradient with a finite difference. ``max_formulas`` guards against
     books too large to open with pleasure. ``notes``: paragraphs of your own for the first sheet.
+    ``watch`` hears about the file's size and how much of it is written
+    (:class:`~minnet.spreadsheet.xlsx.Watch`).
 
     Raises :class:`~minnet.errors.WorkbookError` for a pass larger than that, and the errors of the
     model for data that do not fit it.
@@ -73,12 +83,17 @@ def export_xlsx(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ArgumentError(mismatch("export_xlsx", "steps of 1 or more", repr(steps)))
     if hasattr(subject, "loss_of"):
-        if x is None or y is None or inputs is not None:
+        if x is None or inputs is not None:
             raise ArgumentError(
                 mismatch("export_xlsx of a model", "x and y", "something else", "Pass x and y.")
             )
+        if y is None:
+            if steps != 1 or batch_size is not None:
+                received = "steps to train without y"
+                raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
+            return _export_prediction(subject, x, Path(path), max_formulas, title, watch)
         plan = _ModelExport(subject, x, y, steps, batch_size)
-        return plan.write(Path(path), check, max_formulas, title, notes)
+        return plan.write(Path(path), check, max_formulas, title, notes, watch)
     if not callable(subject):
         raise ArgumentError(
             mismatch("export_xlsx", "a model or a function of tensors", type(subject).__name__)
@@ -89,7 +104,7 @@ def export_xlsx(
                 "export_xlsx of a function", "inputs={name: array}, and one step", "other arguments"
             )
         )
-    return _export_function(subject, inputs, Path(path), max_formulas, title, notes)
+    return _export_function(subject, inputs, Path(path), max_formulas, title, notes, watch)
 
 
 class _ModelExport:
@@ -115,6 +130,7 @@ class _ModelExport:
         max_formulas: int,
         title: str | None,
         notes: Sequence[str],
+        watch: Watch | None,
     ) -> Export:
         trained = sum(p.size for p in self._exact.trainable_parameters())
         self._require_size(2 * trained, max_formulas)  # gradients and new weights alone
@@ -136,7 +152,7 @@ class _ModelExport:
             others.append((TRAINING, "learning rate and loss of every step, with a chart"))
         difference = self._float32_difference(first)
         contents.fill(sheets, others, _facts(difference), notes)
-        return _save(book, path, passes, max_formulas, difference)
+        return _save(book, path, passes, max_formulas, watch, difference)
 
     def _trace(self, model: Any, batch: slice) -> Pass:
         step = trace_step(model, self._x[batch], self._y[batch])
@@ -226,6 +242,22 @@ def _advance(model: Any, step: Pass) -> None:
     )
 
 
+def _export_prediction(
+    model: Any, x: Any, path: Path, most: int, title: str | None, watch: Watch | None
+) -> Export:
+    """The forward pass alone, as ``predict`` makes it."""
+    inputs = model.prepare_inputs(x)
+    step = trace_prediction(model.astype(np.float64), each(_as_float64, inputs))
+    _require_finite(step)
+    if step.least_formulas() > most:
+        raise too_large(step.least_formulas(), most)
+    book = Book()
+    contents = ContentsSheet(book, title or f"minnet: {model.name}")
+    sheet = StepSheet(book, NETWORK, f"{model.name}: prediction", step)
+    contents.fill([sheet], [], ["No targets, no loss: the book shows the forward pass alone."])
+    return _save(book, path, [step], most, watch)
+
+
 def _export_function(
     fn: Callable[..., Any],
     inputs: Mapping[str, Any],
@@ -233,6 +265,7 @@ def _export_function(
     most: int,
     title: str | None,
     notes: Sequence[str],
+    watch: Watch | None,
 ) -> Export:
     arrays = {}
     for name, value in inputs.items():
@@ -249,16 +282,21 @@ def _export_function(
     contents = ContentsSheet(book, name)
     sheet = StepSheet(book, NETWORK, name, step)
     contents.fill([sheet], [], [], notes)
-    return _save(book, path, [step], most)
+    return _save(book, path, [step], most, watch)
 
 
 def _save(
-    book: Book, path: Path, passes: list[Pass], most: int, difference: float | None = None
+    book: Book,
+    path: Path,
+    passes: list[Pass],
+    most: int,
+    watch: Watch | None,
+    difference: float | None = None,
 ) -> Export:
     formulas = sum(rows.formulas for rows in book.rows.values())
     if formulas > most:
         raise too_large(formulas, most)
-    save(book.workbook, book.rows, path)
+    save(book.workbook, book.rows, path, watch)
     return Export(path, formulas, list(book.rows), passes, difference)
 
 

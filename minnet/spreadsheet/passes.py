@@ -133,6 +133,19 @@ def trace_loss(model: Any, x: Any, y: Any) -> Pass:
     return step
 
 
+def trace_prediction(model: Any, x: Any) -> Pass:
+    """The forward pass of ``predict``: no dropout, moving averages, no loss."""
+    trace = Trace()
+    with trace.watching(), no_grad():
+        inputs = _inputs(trace, model, x)
+        outputs = parts_of(model.forward(_joined(inputs)))
+        if model.ending == "softmax" and outputs[0].name is None:
+            outputs[0].named("softmax")  # as the one in a classifier's loss is called
+    step = Pass(trace, trace.node_of(outputs[0]))
+    _finish(step, inputs, [], model)
+    return step
+
+
 def trace_function(fn: Callable[..., Any], inputs: Mapping[str, Array]) -> Pass:
     """A scalar function of tensors, and its gradient for every floating input."""
     trace = Trace()
@@ -189,18 +202,25 @@ def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:
 
 def _run(trace: Trace, model: Any, x: Any, y: Any) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """The watched forward pass of a model: its inputs, its targets and its loss."""
-    arrays, answers = parts_of(x), parts_of(y)
-    names = ["x"] if len(arrays) == 1 else model.input_names
+    answers = parts_of(y)
     wanted = ["target"] if len(answers) == 1 else [f"{n}_target" for n in model.output_names]
-    inputs = [_leaf(trace, a, "input", n) for a, n in zip(arrays, names, strict=True)]
+    inputs = _inputs(trace, model, x)
     targets = [_leaf(trace, a, "target", n) for a, n in zip(answers, wanted, strict=True)]
+    loss, _ = model.loss_of(_joined(inputs), _joined(targets))
+    return inputs, targets, loss.named("loss")
+
+
+def _inputs(trace: Trace, model: Any, x: Any) -> list[Tensor]:
+    """The leaves of a model's pass: its inputs, in a strip of their own, and its parameters."""
+    arrays = parts_of(x)
+    names = ["x"] if len(arrays) == 1 else model.input_names
+    inputs = [_leaf(trace, a, "input", n) for a, n in zip(arrays, names, strict=True)]
     for parameter in model.parameters():
         trace.announce(parameter, "parameter")
     with trace.scope(INPUTS):
         for tensor in inputs:
             trace.node_of(tensor)
-    loss, _ = model.loss_of(_joined(inputs), _joined(targets))
-    return inputs, targets, loss.named("loss")
+    return inputs
 
 
 def _joined(tensors: list[Tensor]) -> Any:
@@ -214,5 +234,5 @@ def _finish(step: Pass, inputs: list[Tensor], targets: list[Tensor], model: Any)
     step.target = step.trace.node_of(targets[0]) if len(targets) == 1 else None
     if not step.parameters:
         raise ArgumentError(
-            mismatch("export", "a model whose loss uses its weights", f"{model!r} without any")
+            mismatch("export", "a model that uses its weights", f"{model!r} without any")
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,14 +19,31 @@ from minnet.spreadsheet.reader import Area, Book, open_book
 from minnet.tensor import Array
 
 
+class Change(NamedTuple):
+    """How a weight of the workbook differs from the model's: in ``differing`` of ``size`` numbers,
+    most of all at ``place`` in the array, from ``before`` to ``after``."""
+
+    name: str
+    differing: int
+    size: int
+    place: tuple[int, ...]
+    before: float
+    after: float
+
+
 @dataclass
 class ReadBack:
-    """What a workbook held: the inputs, the learning rate, and which weights differed."""
+    """What a workbook held: the inputs, the learning rate, and which weights differed, how far."""
 
     inputs: dict[str, Array] = field(default_factory=dict)
     learning_rate: float | None = None
     weights: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def changed(self) -> list[str]:
+        """The names of the weights that differed."""
+        return [change.name for change in self.changes]
 
 
 def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
@@ -70,11 +87,22 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     for parameter, array in zip(parameters, weights):
         found.weights.append(parameter.name)
         if not np.array_equal(array, parameter.data):
-            found.changed.append(parameter.name)
+            found.changes.append(_change(parameter, array))
             parameter.data = array
     if found.learning_rate is not None:
         model.optimizer.base_lr = found.learning_rate
     return found
+
+
+def _change(parameter: Any, array: Array) -> Change:
+    before = parameter.data
+    # In float64: the difference of two large float32 could be infinite.
+    distance = np.abs(array.astype(np.float64) - before)
+    place = tuple(int(i) for i in np.unravel_index(int(distance.argmax()), distance.shape))
+    differing = int(np.count_nonzero(distance))
+    return Change(
+        parameter.name, differing, array.size, place, float(before[place]), float(array[place])
+    )
 
 
 def _weight(book: Book, parameter: Any, as_table: bool) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
@@ -26,6 +27,9 @@ from minnet.errors import WorkbookError
 from minnet.files import replacing
 from minnet.spreadsheet.names import a1, column_letters
 
+LEVEL = 4  # of compression: higher ones take longer and save little
+_RUN, _SAMPLED = 4, 64  # rows of a sheet that its size is estimated from
+_SIZE_OF_THE_REST = 6_000  # bytes: styles, names, relations
 LONGEST_FORMULA = 8192
 LONGEST_TEXT = 32_767 // 2  # Excel counts UTF-16 units, of which a character takes up to two
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -105,23 +109,52 @@ def cell_xml(row: int, cell: Cell) -> str:
     return f"{head}>{written}<v>{value!r}</v></c>"
 
 
-def _sheet_data(rows: Rows) -> Iterator[bytes]:
+def _row_xml(rows: Rows, number: int, cells: list[Cell]) -> bytes:
+    body = "".join([cell_xml(number, cell) for cell in sorted(cells, key=lambda c: c.column)])
+    height = rows.heights.get(number)
+    tall = f' ht="{height}" customHeight="1"' if height else ""
+    return f'<row r="{number}"{tall}>{body}</row>'.encode()
+
+
+def _sheet_data(rows: Rows, watch: Watch) -> Iterator[bytes]:
     yield b"<sheetData>"
     for number in rows.row_numbers():
-        cells = sorted(rows.row(number), key=lambda cell: cell.column)
-        body = "".join([cell_xml(number, cell) for cell in cells])
-        height = rows.heights.get(number)
-        tall = f' ht="{height}" customHeight="1"' if height else ""
-        yield f'<row r="{number}"{tall}>{body}</row>'.encode()
+        cells = rows.row(number)
+        yield _row_xml(rows, number, cells)
+        watch.wrote(sum(cell.formula is not None for cell in cells))
     yield b"</sheetData>"
+
+
+class Watch:
+    """Hears how the writing of a workbook goes on; this one does nothing with it."""
+
+    def begins(self, formulas: int, size: int) -> None:
+        """Before the file is written: its live formulas, and about how many bytes it will have."""
+
+    def wrote(self, formulas: int) -> None:
+        """So many formulas more are in the file."""
+
+
+def estimated_size(rows: dict[str, Rows]) -> int:
+    """About how many bytes the workbook will have, from a sample of every sheet's rows."""
+    size = _SIZE_OF_THE_REST
+    for sheet in rows.values():
+        numbers = list(sheet.row_numbers())
+        # Runs of rows: what a row has in common with the one above is what compresses.
+        starts = range(0, len(numbers), max(_RUN, _RUN * len(numbers) // _SAMPLED))
+        sample = [n for start in starts for n in numbers[start : start + _RUN]]
+        if sample:
+            written = b"".join(_row_xml(sheet, n, sheet.row(n)) for n in sample)
+            size += len(zlib.compress(written, LEVEL)) * len(numbers) // len(sample)
+    return size
 
 
 class _CachedWriter(ExcelWriter):  # type: ignore[misc]
     """openpyxl's writer with the cells of our own in the worksheets that have some."""
 
-    def __init__(self, workbook: Workbook, archive: ZipFile, rows: dict[str, Rows]):
+    def __init__(self, workbook: Workbook, archive: ZipFile, rows: dict[str, Rows], watch: Watch):
         super().__init__(workbook, archive)
-        self._rows = rows
+        self._rows, self._watch = rows, watch
 
     def write_worksheet(self, ws: Worksheet) -> None:
         rows = self._rows[ws.title]
@@ -137,7 +170,7 @@ class _CachedWriter(ExcelWriter):  # type: ignore[misc]
             head, tail = self._split(file.read())
         with self._archive.open(ws.path[1:], "w") as out:
             out.write(head)
-            for chunk in _sheet_data(rows):
+            for chunk in _sheet_data(rows, self._watch):
                 out.write(chunk)
             out.write(tail)
         ws._rels = writer._rels
@@ -153,10 +186,17 @@ class _CachedWriter(ExcelWriter):  # type: ignore[misc]
         return page[:start].replace(b'<dimension ref="A1:A1"/>', b"", 1), page[end:]
 
 
-def save(workbook: Workbook, rows: dict[str, Rows], path: str | os.PathLike[str]) -> None:
+def save(
+    workbook: Workbook,
+    rows: dict[str, Rows],
+    path: str | os.PathLike[str],
+    watch: Watch | None = None,
+) -> None:
     """Write the workbook under a temporary name and move it into place when it is whole."""
+    if watch is not None:
+        watch.begins(sum(sheet.formulas for sheet in rows.values()), estimated_size(rows))
     with (
         replacing(path, "a workbook", WorkbookError) as temporary,
-        ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=4) as archive,
+        ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=LEVEL) as archive,
     ):
-        _CachedWriter(workbook, archive, rows).save()
+        _CachedWriter(workbook, archive, rows, watch or Watch()).save()

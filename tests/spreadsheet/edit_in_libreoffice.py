@@ -1,6 +1,7 @@
 """Edit a workbook in LibreOffice as a user does: insert rows and a column, rename the sheet.
 
-Run by a Python that has LibreOffice's module ``uno``: edit_in_libreoffice.py SOURCE TARGET PROFILE
+Run by a Python that has LibreOffice's module ``uno``:
+edit_in_libreoffice.py SOURCE TARGET PROFILE [SHEET CELL], where SHEET is counted from 0.
 """
 
 import contextlib
@@ -35,7 +36,7 @@ def connect(pipe: str):
     raise SystemExit("LibreOffice does not answer")
 
 
-def main(source: Path, target: Path, profile: Path) -> None:
+def main(source: Path, target: Path, profile: Path, number: int, cell: str) -> None:
     pipe = f"minnet{profile.stat().st_ino}"
     command = ["soffice", f"-env:UserInstallation={profile.as_uri()}", "--headless"]
     command += ["--norestore", f"--accept=pipe,name={pipe};urp;"]
@@ -46,8 +47,8 @@ def main(source: Path, target: Path, profile: Path) -> None:
             "com.sun.star.frame.Desktop", context
         )
         book = desktop.loadComponentFromURL(source.as_uri(), "_blank", 0, (option("Hidden", True),))
-        sheet = book.Sheets.getByIndex(0)
-        sheet.getCellRangeByName("B2").Value = 9.25
+        sheet = book.Sheets.getByIndex(number)
+        sheet.getCellRangeByName(cell).Value = 9.25
         sheet.Rows.insertByIndex(1, 2)
         sheet.Columns.insertByIndex(0, 1)
         sheet.Name = "it's mine"
@@ -61,4 +62,5 @@ def main(source: Path, target: Path, profile: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    number, cell = sys.argv[4:] or (0, "B2")
+    main(*map(Path, sys.argv[1:4]), int(number), cell)

@@ -235,7 +235,7 @@ def refusals() -> list[Any]:
         pytest.param((model, x, y), {"path": None}, ArgumentError, "path=", id="no path"),
         pytest.param((model, x, y), {"steps": 0}, ArgumentError, "steps of 1", id="no steps"),
         pytest.param((model, x, y), {"batch_size": 0}, ArgumentError, "batch_size", id="no batch"),
-        pytest.param((model, x), {}, ArgumentError, "x and y", id="no target"),
+        pytest.param((model, x), {"steps": 2}, ArgumentError, "x and y", id="steps, no target"),
         pytest.param((model, x[:0], y[:0]), {}, ShapeError, "row", id="empty batch"),
         pytest.param((model, nan, y), {}, NumberError, "nan", id="NaN in x"),
         pytest.param((model, x, [0, 1, 2]), {}, ArgumentError, "labels from 0 to 1", id="label"),

@@ -1,0 +1,51 @@
+"""Commands about saved models and weights; :mod:`minnet.cli` makes them commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minnet.console import plain
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A VGG16's weights.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A .safetensors, .npz, .h5 or .weights.h5 file.")
+    ],
+    convention: Annotated[
+        str | None,
+        typer.Option(help="How IN's numbers lie: keras, theano, torchvision; found if left out."),
+    ] = None,
+) -> None:
+    """Write a VGG16's weights from Keras, PyTorch or timm to a file of minnet's or Keras's.
+
+    Nothing in IN is executed. What was found, and which images the net expects, is printed.
+    """
+    from minnet import weights
+
+    report = weights.convert(source, target, convention)
+    for line in str(report).splitlines():
+        print(plain(line))
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model that Vgg16.save wrote.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file instead.")] = None,
+) -> None:
+    """Name the likeliest classes of images: file, place, class, probability."""
+    from minnet.vgg16 import commands
+
+    for texts in commands.predict(model, images, top, csv):
+        print(*map(plain, texts), sep="\t")
+
+
+def summary(model: Annotated[Path, typer.Argument(help="A saved model (.safetensors).")]) -> None:
+    """Print a saved model's layers, shapes and parameters."""
+    from minnet import load_model
+
+    load_model(model).summary()
