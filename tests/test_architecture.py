@@ -73,8 +73,9 @@ LAYERS = [
     ["schedules"],
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
-    ["data.batches", "data.files", "data.preparation", "data.readers", "divergence"],
+    ["data.batches", "data.preparation", "data.readers", "divergence"],
     ["data.images", "optimizers", "progress", "saving"],
+    ["data.files"],
     ["data", "callbacks.base", "callbacks.curves", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),

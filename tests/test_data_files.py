@@ -56,8 +56,8 @@ def test_images_are_resized_and_of_the_channels_that_are_asked_for(tmp_path: Pat
         ("a.npy", b"no array", "an array of numbers"),
         ("a.npy", b"\x93NUMPY\x01\x00\x03\x00{'(", "an array of numbers"),
         ("a.npz", b"PK\x03\x04broken", "an array of numbers"),
-        ("a.png", b"\x89PNG\r\n\x1a\nbroken", "a damaged one"),
-        ("a.docx", b"", "a name that ends in one of .bmp"),
+        ("a.png", b"\x89PNG\r\n\x1a\nbroken", "something else"),
+        ("a.docx", b"", "a name that ends in one of .jpg"),
     ],
 )
 def test_files_that_hold_nothing_of_use(

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from minnet.data.images import IMAGE_SUFFIXES, as_rgb, decoded
 from minnet.errors import ArgumentError, FileError, ShapeError, mismatch
 from minnet.files import PathLike, require_file
 from minnet.tensor import Array
 
-IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 TABLES = (".csv", ".txt")
 ARRAYS = (".npy", ".npz")
-KNOWN = (*IMAGES, *TABLES, *ARRAYS)
+KNOWN = (*IMAGE_SUFFIXES, *TABLES, *ARRAYS)
 Shape = tuple[int, ...]
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's names, by the number of channels
@@ -88,27 +88,25 @@ def _read(path: Path, shape: Shape | None) -> Array:
         expected = f"a name that ends in one of {', '.join(KNOWN)}"
         raise FileError(mismatch(str(path), expected, repr(path.name)))
     require_file(path, "numbers or an image")
-    if kind in IMAGES:
+    if kind in IMAGE_SUFFIXES:
         return _image(path, shape)
     return _table(path) if kind in TABLES else _arrays(path)
 
 
 def _image(path: Path, shape: Shape | None) -> Array:
-    from PIL import Image
+    from PIL.Image import Resampling
 
     if shape is None or len(shape) not in (2, 3) or (shape[2:] or (1,))[0] not in _MODES:
         expected = f"rows of shape {shape}" if shape else "numbers"
         advice = "An image fits (height, width) or (height, width, channels) alone."
         raise ShapeError(mismatch(str(path), expected, "an image", advice))
-    try:
-        with Image.open(path) as image:
-            size = shape[1], shape[0]
-            mode = _MODES[(shape[2:] or (1,))[0]]
-            pixels = image.convert(mode).resize(size, Image.Resampling.BILINEAR)
-    # Pillow's own kinds differ by format; a decompression bomb is none of OSError's.
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise FileError(mismatch(str(path), "an image", f"a damaged one: {error}")) from None
-    return np.asarray(pixels, np.float32).reshape(1, *shape)
+    size, mode = (shape[1], shape[0]), _MODES[(shape[2:] or (1,))[0]]
+
+    def convert(image: Any) -> Any:
+        opaque = image if mode == "RGBA" else as_rgb(image)
+        return opaque.convert(mode).resize(size, Resampling.BILINEAR)
+
+    return decoded(path, convert).astype(np.float32).reshape(1, *shape)
 
 
 def _table(path: Path) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,25 +62,7 @@ class Reading(NamedTuple):
 
     def read(self, path: PathLike) -> Array:
         """See :func:`load_image`."""
-        from PIL import Image, ImageOps, UnidentifiedImageError
-
-        file = require_file(path, "an image")
-        Image.init()  # once: all formats, of which FORMATS are used
-        try:
-            with Image.open(file, formats=FORMATS) as image:
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                return np.array(self._resized(_rgb(upright)))
-        except Image.DecompressionBombError as error:
-            raise FileError(mismatch(str(file), "an image of moderate size", f"{error}")) from None
-        except UnidentifiedImageError:
-            expected = f"an image ({', '.join(FORMATS)})"
-            raise FileError(mismatch(str(file), expected, "something else")) from None
-        except MinnetError:
-            raise
-        except _DAMAGE as error:
-            received = f"a damaged one: {str(error) or type(error).__name__}"
-            raise FileError(mismatch(str(file), "a whole image", received)) from None
+        return decoded(path, lambda image: self._resized(as_rgb(image)))
 
     def _resized(self, image: Image) -> Image:
         from PIL import Image as library
@@ -100,7 +82,32 @@ class Reading(NamedTuple):
         return image.crop((left, top, left + width, top + height))
 
 
-def _rgb(image: Image) -> Image:
+def decoded(path: PathLike, convert: Callable[[Image], Image]) -> Array:
+    """The pixels of what ``convert`` makes of an image file, upright.
+
+    Raises :class:`~minnet.errors.FileError`, naming the file, where that cannot be done.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    file = require_file(path, "an image")
+    Image.init()  # once: all formats, of which FORMATS are used
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            image.load()
+            return np.array(convert(ImageOps.exif_transpose(image)))
+    except Image.DecompressionBombError as error:
+        raise FileError(mismatch(str(file), "an image of moderate size", f"{error}")) from None
+    except UnidentifiedImageError:
+        expected = f"an image ({', '.join(FORMATS)})"
+        raise FileError(mismatch(str(file), expected, "something else")) from None
+    except MinnetError:
+        raise
+    except _DAMAGE as error:
+        received = f"a damaged one: {str(error) or type(error).__name__}"
+        raise FileError(mismatch(str(file), "a whole image", received)) from None
+
+
+def as_rgb(image: Image) -> Image:
     from PIL import Image as library
 
     if image.mode.startswith("I;16"):  # Pillow itself would cut off all that is above 255
