@@ -20,8 +20,7 @@ from minnet.spreadsheet.recalculate import Recalculated
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.tensor import Array
 
-BESIDE = Path(__file__).parents[2] / "shared" / "lesson"
-LESSON = Path(os.environ.get("MINNET_LESSON", BESIDE)) / "graddesc.xlsm"
+LESSON = Path(os.environ.get("MINNET_LESSON", "not given")) / "graddesc.xlsm"
 COUNT = len(graddesc.X) * graddesc.EPOCHS
 
 

@@ -1,7 +1,7 @@
 """The lesson's workbook ``graddesc.xlsm`` row by row: each row of its sheets is one step.
 
 The workbook is not part of minnet: the directory that holds it is named by the environment
-variable MINNET_LESSON, or is ``../shared/lesson`` beside the source. Where a sheet errs, the test
+variable MINNET_LESSON. Where a sheet errs, the test
 says what it shows and what is right.
 """
 
@@ -21,8 +21,7 @@ from minnet import Dense, Sequential
 from minnet.optimizers import SGD, Adam, EpochAdagrad, Eve, Optimizer, RMSprop
 from minnet.schedules import AdagradAnnealing, AdamAnnealing
 
-BESIDE = Path(__file__).parents[2] / "shared" / "lesson"
-LESSON = Path(os.environ.get("MINNET_LESSON", BESIDE)) / "graddesc.xlsm"
+LESSON = Path(os.environ.get("MINNET_LESSON", "not given")) / "graddesc.xlsm"
 
 pytestmark = [
     pytest.mark.skipif(not LESSON.is_file(), reason="the lesson's graddesc.xlsm is not here"),

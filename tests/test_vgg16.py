@@ -18,7 +18,7 @@ from minnet.errors import ArgumentError, FileError, ShapeError
 from minnet.layers import Dense, GlobalAveragePooling2D
 from minnet.vgg16 import VGG16, decode_predictions, imagenet_classes, preprocess_input
 
-DATA = Path(os.environ.get("MINNET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("MINNET_TEST_DATA", "not given"))
 REAL = DATA / "vgg16" / "vgg16_notop_imagenet.npz"
 PHOTOS = DATA / "vgg16" / "reference_8_photos.npz"
 
