@@ -51,7 +51,10 @@ SMALL = 100_000
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
-compiled: Any = numba.njit(**_OPTIONS)
+#: Helpers are called by kernels alone, so they need no door for Python to come in by.
+_HELPERS = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+compiled: Any = numba.njit(**_HELPERS)
 #: For helpers that are called from one place: compiling them there alone takes less time.
 inlined: Any = numba.njit(inline="always", **_OPTIONS)
 
@@ -64,7 +67,7 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if not config.DISABLE_JIT:
 
-        @overload(function, jit_options=_OPTIONS)
+        @overload(function, jit_options=_HELPERS)
         @functools.wraps(function)
         def choose(*_: Any) -> Callable[..., Any]:
             return function

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba import njit
 
-from minnet.kernels.jit import compiled
 from minnet.kernels.vector import (
     at_least,
     broadcast,
@@ -26,7 +26,7 @@ from minnet.kernels.vector_ir import BYTES
 DTYPES = [np.float32, np.float64]
 
 
-@compiled
+@njit
 def _arithmetic(x, out):  # type: ignore[no-untyped-def]
     n = lanes(x)
     a, b, c = load(x, 1), load(x, 1 + n), broadcast(x[0])
@@ -56,7 +56,7 @@ def test_arithmetic(dtype: Any, special: float) -> None:
     np.testing.assert_allclose(out.reshape(6, n), expected, rtol=4 * np.finfo(dtype).eps, atol=1e-7)
 
 
-@compiled
+@njit
 def _move(x, start, y, to, count):  # type: ignore[no-untyped-def]
     clear(y, 0, len(y))
     copy(x, start, y, to, count)
@@ -72,7 +72,7 @@ def test_copy_and_clear(dtype: Any, count: int) -> None:
     np.testing.assert_array_equal(y, expected)
 
 
-@compiled
+@njit
 def _turn(x, step, y, to_step):  # type: ignore[no-untyped-def]
     transpose(x, 1, step, y, 2, to_step)
 
@@ -88,7 +88,7 @@ def test_transpose(dtype: Any) -> None:
     assert not found[:, n:].any()
 
 
-@compiled
+@njit
 def _take(counter):  # type: ignore[no-untyped-def]
     return next_task(counter)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
 from minnet.kernels import winograd_transforms as transforms
-from minnet.kernels.jit import compiled
 from minnet.kernels.vector import LANES, broadcast, load
 from minnet.kernels.winograd_transforms import SIZES, matrices
 from minnet.tensor import Array
@@ -29,27 +29,27 @@ def test_matrices_convolve(m: int) -> None:
     np.testing.assert_allclose(y, np.einsum("ijrs,rs->ij", windows, g), atol=1e-12)
 
 
-@compiled
+@njit
 def input_tile(size, source, at, inside, target, to):
     transforms.input_tile(size, source, at, inside, target, to)
 
 
-@compiled
+@njit
 def weight_tile(size, source, at, inside, target, to):
     transforms.weight_tile(size, source, at, inside, target, to)
 
 
-@compiled
+@njit
 def gradient_tile(size, source, at, inside, target, to):
     transforms.gradient_tile(size, source, at, inside, target, to)
 
 
-@compiled
+@njit
 def weight_gradient_tile(size, source, at, inside, target, to):
     transforms.weight_gradient_tile(size, source, at, inside, target, to)
 
 
-@compiled
+@njit
 def output_tile(size, block, products, at, bias, floor, y, to, inside):
     transforms.output_tile(
         size, block, products, at, load(bias, 0), broadcast(floor), y, to, inside
