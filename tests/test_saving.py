@@ -412,7 +412,10 @@ def places(value: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=3 * settings.default.max_examples,
+)
 def test_any_setting_changed_is_an_error_or_a_model(data: Any, path: Path) -> None:
     if data.draw(st.booleans()):
         model: Any = minnet.Sequential(
@@ -442,7 +445,10 @@ def test_any_setting_changed_is_an_error_or_a_model(data: Any, path: Path) -> No
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=2 * settings.default.max_examples,
+)
 def test_damaged_files_are_errors_or_models(data: Any, path: Path) -> None:
     network().save(path)
     content = bytearray(path.read_bytes())

@@ -277,7 +277,10 @@ def test_an_interrupted_save_leaves_the_former_file(
 
 @each_format
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=2 * settings.default.max_examples,
+)
 def test_damaged_files_are_errors_or_weights(data: Any, path: Path) -> None:
     """Cut off, or with bytes changed: no other exception, and nothing but finite time."""
     model = network(2, 1)

@@ -53,9 +53,9 @@ def test_the_number_of_parameters_is_the_papers() -> None:
 
 
 def test_any_size_without_the_top() -> None:
-    model = small(include_top=False, input_shape=(45, 70, 3))
+    model = small(include_top=False, input_shape=(45, 70, 3), dtype=np.float64)
     assert model.predict(np.zeros((1, 45, 70, 3))).shape == (1, 1, 2, 32)
-    later = small(include_top=False, input_shape=None)
+    later = small(include_top=False, input_shape=None, dtype=np.float64)
     assert later.predict(np.zeros((1, 64, 32, 3))).shape == (1, 2, 1, 32)
 
 
@@ -79,7 +79,8 @@ def test_dropout_is_used_in_training_alone() -> None:
     names = [layer.name for layer in small(dropout=0.5).layers]
     assert names[-5:] == ["fc1", "fc1_dropout", "fc2", "fc2_dropout", "predictions"]
     images = np.ones((1, 32, 32, 3))
-    np.testing.assert_array_equal(small(dropout=0.5).predict(images), small().predict(images))
+    plain, dropping = small(dtype=np.float64), small(dropout=0.5, dtype=np.float64)
+    np.testing.assert_array_equal(dropping.predict(images), plain.predict(images))
 
 
 # -- weights ---------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ from minnet.testing import Network, networks
 TOLERANCE = 1e-9
 many_books = settings(
     deadline=None,
-    max_examples=25,
+    max_examples=min(25, settings.default.max_examples),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking whole workbooks takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -49,9 +49,13 @@ def order_on_sheet(live: Recalculated, area: Area, array: Array) -> Array:
 @pytest.mark.parametrize("name", CASES)
 @settings(
     deadline=None,
-    max_examples=12,
+    max_examples=settings.default.max_examples // 4 + 2,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking whole workbooks takes minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,  # empty arrays have no cells
+    ],
 )
 @given(data=st.data())
 def test_formula_agrees_with_the_engine(name: str, tmp_path: Path, data: Any) -> None:

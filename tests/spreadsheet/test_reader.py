@@ -523,7 +523,7 @@ def read_if_possible(path: Path) -> None:
             assert str(path) in str(error)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples, deadline=None)
 @given(data=st.data())
 def test_damaged_bytes(
     tmp_path_factory: pytest.TempPathFactory, parts_of: PartsOf, data: st.DataObject
@@ -543,7 +543,7 @@ def test_damaged_bytes(
     read_if_possible(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=6 * settings.default.max_examples, deadline=None)
 @given(data=st.data())
 def test_damaged_xml(
     tmp_path_factory: pytest.TempPathFactory,
