@@ -72,6 +72,8 @@ class Plan(NamedTuple):
 #: What is to be done for each weight besides the products, counted in tiles: read it after its
 #: transformation, and transform it if that was not done before.
 READ, TRANSFORM = 2, 12
+#: Multiplications that take no longer, done directly, than preparing Winograd's steps.
+FEW = 6 << 20
 
 
 def accepts(kernel_shape: tuple[int, ...], window: Window, groups: int) -> bool:
@@ -103,7 +105,7 @@ def plan(
                                                     at four times the error
     ======  ======================================  ===========================================
     """
-    if not n * rows * columns:
+    if 9 * n * rows * columns * channels * filters < FEW:
         return None
     tiles = {m: n * -(-rows // m) * -(-columns // m) for m in (4, 2)}
     extra = READ if ready else READ + TRANSFORM
