@@ -1,4 +1,5 @@
-"""The command ``minnet``: demos and workbooks; :mod:`minnet.cli_models` has those for models.
+"""The command ``minnet``: demos and workbooks; :mod:`minnet.cli_models` has those for models,
+:mod:`minnet.cli_vgg16` those that train them.
 
 Commands import what they need when they run, so that ``minnet --help`` answers at once.
 """
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from minnet import cli_models
+from minnet import cli_models, cli_vgg16
 from minnet.console import plain
-from minnet.errors import ArgumentError, FileError, MinnetError, WorkbookError, mismatch
+from minnet.errors import ArgumentError, MinnetError, WorkbookError, mismatch
+from minnet.files import require_new
 
 if TYPE_CHECKING:
     from minnet.spreadsheet.verify import CellDifference
@@ -63,7 +65,10 @@ demo = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(demo, name="demo")
-for command in (cli_models.convert, cli_models.predict, cli_models.summary):
+for command in (
+    *(cli_models.convert, cli_models.predict, cli_models.summary),
+    *(cli_vgg16.finetune, cli_vgg16.features, cli_vgg16.weights),
+):
     app.command()(command)
 
 Output = Annotated[
@@ -212,7 +217,7 @@ def export(
     from minnet.loading import load_model
     from minnet.spreadsheet import export_xlsx
 
-    path = _free(workbook_path(output), force)
+    path = require_new(workbook_path(output), force)
     net = load_model(model)
     x = _divided(read_inputs(net, inputs), divide_by)
     y = None if target is None else read_target(target)
@@ -268,7 +273,7 @@ def read(
     from minnet.loading import load_model
     from minnet.spreadsheet import read_xlsx
 
-    _free(output, force)
+    require_new(output, force)
     net = load_model(model)
     rate = net.optimizer.base_lr
     found = read_xlsx(book, net)
@@ -281,14 +286,6 @@ def read(
         print(f"learning rate: {rate:.7g} -> {found.learning_rate:.7g}")
     same = len(found.weights) - len(found.changes)
     print(f"{len(found.changes):,} weights changed, {same:,} are as they were. Wrote {output}")
-
-
-def _free(path: Path, force: bool) -> Path:
-    """The path, if nothing there would be lost."""
-    if path.exists() and not force:
-        advice = "Choose another name, or add --force to replace it."
-        raise FileError(mismatch(str(path), "a new file", "one that exists", advice))
-    return path
 
 
 def _divided(x: Any, by: float) -> Any:

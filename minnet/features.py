@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -22,7 +21,7 @@ from minnet import configs
 from minnet.data import Batches
 from minnet.errors import ArgumentError, FileError, mismatch
 from minnet.files import PathLike, replacing
-from minnet.progress import Progress, Values
+from minnet.progress import Progress
 from minnet.tensor import Array
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ ARRAY, DONE = "features.npy", "done.json"
 class Features(NamedTuple):
     """``x``: (rows, *output_shape), on disk, read-only; ``y``: the targets, None without."""
 
-    x: Array
+    x: np.memmap[Any, np.dtype[Any]]
     y: Any
 
 
@@ -60,22 +59,16 @@ def features(model: Sequential, batches: Batches, cache: PathLike, verbose: int 
 
 
 def _calculate(model: Sequential, batches: Batches, store: _Store, verbose: int) -> None:
-    progress = Progress(batches.rows, 1, verbose)
+    progress = Progress(batches.rows, 1, verbose, unit="images")
     first = store.done // batches.batch_size
-    began, before = time.perf_counter(), first * batches.batch_size
-    store.done = before  # a batch that another batch size has cut is made again
-
-    def rate() -> Values:
-        passed = max(time.perf_counter() - began, 1e-9)
-        return {"images/s": (store.done - before) / passed}
-
-    progress.begin(0, "features")
+    store.done = first * batches.batch_size  # a batch that another size has cut is made again
+    progress.begin(0, "features", store.done)
     try:
         for batch in batches.epoch(0, first):
             x = batch[0] if isinstance(batch, tuple) else batch
             store.add(model.predict(x, batches.batch_size))
-            progress.update(store.done, rate)
-        progress.end(rate())
+            progress.update(store.done, dict)
+        progress.end({})
     finally:
         progress.close()
 
@@ -148,7 +141,6 @@ class _Store:
         with replacing(self._directory / DONE, "progress") as file:
             file.write_text(json.dumps({"rows": self.done}))
 
-    def finished(self) -> Array:
+    def finished(self) -> Any:
         """All rows, read-only."""
-        array: Array = self._opened("r")
-        return array
+        return self._opened("r")

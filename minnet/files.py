@@ -62,6 +62,22 @@ def remove_leftovers(path: PathLike) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
+def require_new(path: PathLike, force: bool = False) -> Path:
+    """The path of a file to be written; asked for before the work whose result it will hold.
+
+    Raises :class:`~minnet.errors.FileError` where there is a file of this name already, unless it
+    may be replaced by ``force``; a directory of this name; or no directory to write it to.
+    """
+    file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():
+        received = "a directory" if file.is_dir() else f"no directory {str(file.parent)!r}"
+        raise FileError(mismatch(str(file), "the name of a file to write", received))
+    if file.exists() and not force:
+        advice = "Choose another name, or add --force to replace it."
+        raise FileError(mismatch(str(file), "a new file", "one that exists", advice))
+    return file
+
+
 def require_file(path: PathLike, content: str) -> Path:
     """The path of a file that can be read.
 

@@ -51,7 +51,8 @@ class Progress:
 
     ``rows``: in an epoch, or batches where rows are not known, or None. ``verbose``: 0 is silent, 1
     draws a bar on a terminal or in a notebook, 2 always writes one line per epoch, as 1 does
-    elsewhere. ``clock``: gives seconds.
+    elsewhere. ``clock``: gives seconds. ``unit``: what rows are; with it, how many were done in a
+    second is written too.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Progress:
         verbose: int,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        unit: str = "",
     ):
         self._rows = rows
         self._epochs = epochs
@@ -69,23 +71,29 @@ class Progress:
         #: Whether there is a bar, and so anything to do within an epoch.
         self.live = verbose == 1 and (self._stream.isatty() or _is_notebook(self._stream))
         self._clock = clock
+        self._unit = unit
         self._heading = ""
         self._began = self._next = 0.0
-        self._done = 0
+        self._before = self._done = 0
+        self._last = 0.0  # when the latest rows were done
         self._drawn = 0  # characters of the unfinished line
 
-    def begin(self, epoch: int, heading: str = "") -> None:
-        """Start an epoch, counted from 0; ``heading``: instead of its number."""
+    def begin(self, epoch: int, heading: str = "", done: int = 0) -> None:
+        """Start an epoch, counted from 0; ``heading``: instead of its number.
+
+        ``done``: rows that took no time now, as they were done before.
+        """
         self._heading = heading or f"Epoch {epoch + 1}/{self._epochs}"
+        self._before = self._done = done
         self._began = self._clock()
-        self._next = self._began + INTERVAL
+        self._last, self._next = self._began, self._began + INTERVAL
         if self.live:
             self._write(f"{self._heading}\n")
 
     def update(self, done: int, values: Callable[[], Values]) -> None:
         """So many rows of this epoch are done; draws only when it is time to, if there is a bar."""
         now = self._clock()
-        self._done = done
+        self._done, self._last = done, now
         if not self.live or now < self._next:
             return
         self._next = now + INTERVAL
@@ -93,29 +101,36 @@ class Progress:
         if self._rows is None:
             line = f"{done}/? - {format_time(took)}"
         else:
-            left = took / done * (self._rows - done)
+            left = took / max(done - self._before, 1) * (self._rows - done)
             line = f"{format_bar(done, self._rows)} - ETA: {format_time(left)}"
+        line += self._rate() + format_values(values())
         # A line that wraps could not be drawn over.
-        self._redraw((line + format_values(values()))[: shutil.get_terminal_size().columns - 1])
+        self._redraw(line[: shutil.get_terminal_size().columns - 1])
 
     def end(self, values: Values) -> None:
         """Finish the epoch's line with these values."""
         if self._silent:
             return
-        took = f" - {format_time(self._clock() - self._began)}{format_values(values)}"
+        took = self._clock() - self._began
+        line = f" - {format_time(took)}{self._rate()}{format_values(values)}"
         if self.live:
             rows = self._rows
             done = f"{self._done}/{self._done}" if rows is None else format_bar(rows, rows)
-            self._redraw(done + took)
+            self._redraw(done + line)
             self.close()
         else:
-            self._write(f"{self._heading}{took}\n")
+            self._write(f"{self._heading}{line}\n")
 
     def close(self) -> None:
         """Leave an unfinished line, so that what follows starts on its own."""
         if self._drawn:
             self._write("\n")
             self._drawn = 0
+
+    def _rate(self) -> str:
+        """Of the rows alone, without what comes after the last one."""
+        rate = (self._done - self._before) / max(self._last - self._began, 1e-9)
+        return f" - {rate:.1f} {self._unit}/s" if self._unit else ""
 
     def _redraw(self, line: str) -> None:
         self._write(f"\r{line.ljust(self._drawn)}")

@@ -118,11 +118,7 @@ def save(
     metadata: Config | None = None,
 ) -> None:
     """See :meth:`Savable.save`. ``arrays`` and ``metadata``: more for the file."""
-    ending = Path(path).suffix
-    if ending.lower() in _ELSEWHERE:
-        advice = "model.save_weights writes weights for Keras and NumPy."
-        expected = "a .safetensors file for a whole model"
-        raise FileError(mismatch(str(path), expected, f"the ending {ending!r}", advice))
+    require_ending(path)
     state = model.optimizer.state_arrays()
     others = {OPTIMIZER + name: array for name, array in state.items()} | dict(arrays or {})
     for name in others.keys() & arrays_of(model.layers).keys():
@@ -131,6 +127,15 @@ def save(
     settings = {**describe(model), **(metadata or {})}
     with replacing(path, "a model") as file:
         safetensors.write_with(file, model.layers, others, settings)
+
+
+def require_ending(path: PathLike) -> None:
+    """Raises :class:`~minnet.errors.FileError` for a name that ends like another format's."""
+    ending = Path(path).suffix
+    if ending.lower() in _ELSEWHERE:
+        advice = "model.save_weights writes weights for Keras and NumPy."
+        expected = "a .safetensors file for a whole model"
+        raise FileError(mismatch(str(path), expected, f"the ending {ending!r}", advice))
 
 
 def describe(model: Any) -> Config:

@@ -113,12 +113,36 @@ class Sequential(Model):
 
         Raises :class:`~minnet.errors.ArgumentError` where no layer is called so.
         """
+        end = self.place_of(name) + 1
+        return self._part(f"{self.name}_upto_{name}", self.layers[:end])
+
+    def after(self, name: str) -> Sequential:
+        """The layers that follow the one of this name, as a model that shares them.
+
+        It takes what :meth:`upto` gives: a base, whose outputs may be kept, and its head.
+
+        Raises :class:`~minnet.errors.ArgumentError` where no layer is called so, or none follows.
+        """
+        layers = self.layers[self.place_of(name) + 1 :]
+        if not layers:
+            expected = f"a layer after {name!r}"
+            raise ArgumentError(mismatch(f"{self.name}.after", expected, "none"))
+        return self._part(f"{self.name}_after_{name}", layers)
+
+    def place_of(self, name: str) -> int:
+        """The place of the layer of this name in ``layers``.
+
+        Raises :class:`~minnet.errors.ArgumentError` where no layer is called so.
+        """
         names = [layer.name for layer in self.layers]
         if name not in names:
             raise unknown_name("layer", name, names)
-        part = Sequential(name=f"{self.name}_upto_{name}", dtype=self.dtype)
+        return names.index(name)
+
+    def _part(self, name: str, layers: Iterable[Layer]) -> Sequential:
+        part = Sequential(name=name, dtype=self.dtype)
         part._rng = self._rng
-        for layer in self.layers[: names.index(name) + 1]:
+        for layer in layers:
             part.add(layer)
         return part
 

@@ -76,7 +76,7 @@ LAYERS = [
     ["data.batches", "data.preparation", "data.readers", "divergence"],
     ["data.images", "optimizers", "progress", "saving"],
     ["data.files"],
-    ["data", "callbacks.base", "callbacks.curves", "training"],
+    ["data", "callbacks.base", "callbacks.curves", "downloads", "training"],
     [
         *("callbacks.backup", "callbacks.excel", "callbacks.history", "callbacks.loggers"),
         *("callbacks.monitor", "callbacks.progress_bar", "sources"),
@@ -103,13 +103,13 @@ LAYERS = [
     [""],
     ["vgg16.loading", "vgg16.names"],
     ["vgg16.architecture"],
-    ["vgg16.lesson"],
-    ["vgg16.commands", "vgg16"],
+    ["vgg16.lesson", "vgg16.official"],
+    ["vgg16.commands", "vgg16.finetuning", "vgg16"],
     ["demos.output"],
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],
     ["demos.conv", "demos.graddesc"],
     ["demos"],
-    ["cli_models"],
+    ["cli_models", "cli_vgg16"],
     ["cli"],
     ["__main__"],
     ["testing"],
@@ -126,7 +126,7 @@ LONGEST = 360  # lines of a module: about 350, for room to edit
 #: Packages that a user may not have, or that take long to load; imported where they are used.
 OPTIONAL = {
     *("h5py", "hypothesis", "ironcalc", "keras", "matplotlib", "pandas", "safetensors"),
-    *("PIL", "sklearn", "torch"),
+    *("PIL", "pooch", "requests", "sklearn", "torch"),
 }
 
 

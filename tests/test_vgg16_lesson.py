@@ -80,8 +80,11 @@ def test_a_file_without_a_top_gets_one(path: Path, tmp_path: Path) -> None:
     assert vgg.model.layers[-1].name == "block5_pool"
     for _ in range(2):
         vgg.finetune(vgg.get_batches(path / "train"))
-        names = [layer.name for layer in vgg.model.layers]
-        assert names[-3:] == ["block5_pool", "global_average_pooling2d", "predictions"]
+        head = vgg.model.layers[vgg.model.place_of("block5_pool") + 1 :]
+        names = [layer.name for layer in head]
+        assert names == ["global_average_pooling2d", "fc1", "fc1_dropout", "predictions"]
+        assert all(layer.trainable for layer in head)
+        assert not any(layer.trainable for layer in vgg.model.layers if layer not in head)
 
 
 def test_images_are_read_by_the_weights_convention(path: Path, weights: Path) -> None:

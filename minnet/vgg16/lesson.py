@@ -18,18 +18,29 @@ from minnet.checks import whole
 from minnet.data import ImageFolder
 from minnet.errors import ArgumentError, FileError, mismatch
 from minnet.files import PathLike
-from minnet.layers import Dense, GlobalAveragePooling2D
+from minnet.layers import (
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling2D,
+    Layer,
+    MaxPooling2D,
+)
 from minnet.loading import load_model
 from minnet.optimizers import Adam
 from minnet.sequential import Sequential
 from minnet.tensor import Array
-from minnet.vgg16.architecture import VGG16
+from minnet.vgg16.architecture import BLOCKS, VGG16
 from minnet.vgg16.names import imagenet_classes
 from minnet.weights import opened_vgg16
 from minnet.weights.safetensors import opened_with
 
 #: 'crop' is how torchvision makes images square, 'stretch' how Keras does.
 RESIZE = {"caffe": "stretch", "torch": "crop"}
+#: Of the head for convolutions that came without one: on cats and dogs better than no hidden layer
+#: (0.98 against 0.97 right), and than dense layers on the flattened maps.
+HIDDEN = 256
+DROPOUT = 0.5  # as in the paper
 
 
 class Predicted(NamedTuple):
@@ -50,10 +61,10 @@ class Vgg16:
     >>> vgg.fit(batches, val_batches, nb_epoch=1)
 
     ``weights``: a file of converted weights in any format, by whose convention images are read and
-    preprocessed; None draws them, for 'caffe'. A file without dense layers gives a model without
-    them, which ``ft`` or ``finetune`` puts a first one on. ``classes``: their names, ImageNet's if
-    None, looked for when first needed. ``size``: of images. ``options`` go to
-    :func:`~minnet.vgg16.VGG16`; ``dropout`` is 0.5, as in the lesson.
+    preprocessed, and as wide as the file's first layer; None draws them, for 'caffe'. A file
+    without dense layers gives a model without them, which ``ft`` or ``finetune`` puts a first one
+    on. ``classes``: their names, ImageNet's if None, looked for when first needed. ``size``: of
+    images. ``options`` go to :func:`~minnet.vgg16.VGG16`; ``dropout`` is 0.5, as in the lesson.
 
     ``model`` is a :class:`minnet.Sequential` that takes pixels 0 … 255, red first; everything that
     can be done with one can be done with it.
@@ -69,12 +80,13 @@ class Vgg16:
         size: tuple[int, int] = (224, 224),
         **options: Any,
     ):
-        settings = {"preprocessing": "caffe", "dropout": 0.5, **options}
+        settings = {"preprocessing": "caffe", "dropout": DROPOUT, **options}
         if weights is not None:
             with opened_vgg16(weights) as (layers, report):
                 has_top = layers[-1].name == "predictions"
                 found = report.convention.preprocessing
-            settings = {"include_top": has_top, **settings}
+                width = layers[0].kernel.shape[-1] / BLOCKS[0][0]
+            settings = {"include_top": has_top, "width": width, **settings}
             if "preprocessing" not in options and found is not None:
                 settings["preprocessing"] = found
         self.model: Any = VGG16(weights, input_shape=(*size, 3), **settings)
@@ -140,16 +152,25 @@ class Vgg16:
     def ft(self, num: int) -> None:
         """Replace the last layer by one for ``num`` classes and freeze all others; compile.
 
-        On a model without dense layers, their place is taken by the mean of each feature map.
+        On a model whose file had no dense layers, all of its head is new each time: the mean of
+        each feature map, a dense layer of 256 units with dropout, and the last one.
+
+        Raises :class:`~minnet.errors.ArgumentError` unless ``num`` is a whole number of at least 1.
         """
-        count = whole("ft", num, 1)
-        if isinstance(self.model.layers[-1], Dense):
-            self.model.pop()
+        model, count = self.model, whole("ft", num, 1)
+        head: list[Layer] = [Dense(count, activation="softmax", name="predictions")]
+        if any(isinstance(layer, Flatten) for layer in model.layers):
+            model.pop()
         else:
-            self.model.add(GlobalAveragePooling2D(name="global_average_pooling2d"))
-        for layer in self.model.layers:
+            while not isinstance(model.layers[-1], MaxPooling2D):
+                model.pop()
+            mean = GlobalAveragePooling2D(name="global_average_pooling2d")
+            hidden = Dense(HIDDEN, activation="relu", name="fc1")
+            head = [mean, hidden, Dropout(DROPOUT, name="fc1_dropout"), *head]
+        for layer in model.layers:
             layer.trainable = False
-        self.model.add(Dense(count, activation="softmax", name="predictions"))
+        for layer in head:
+            model.add(layer)
         self._classes = [str(k) for k in range(count)]
         self.compile()
 
@@ -157,6 +178,37 @@ class Vgg16:
         """:meth:`ft` for the classes of these batches, whose names are then the model's."""
         self.ft(len(batches.classes))
         self._classes = list(batches.classes)
+
+    def unfreeze(self, name: str) -> None:
+        """Train the layers from the one of this name on, and freeze those before it.
+
+        Call :meth:`compile` with a small rate then: what the layers have learned is worth keeping.
+
+        Raises :class:`~minnet.errors.ArgumentError` where no layer is called so.
+        """
+        place = self.model.place_of(name)
+        for k, layer in enumerate(self.model.layers):
+            layer.trainable = k >= place
+
+    def frozen(self) -> Sequential:
+        """The layers that the model begins with and that give the same for an image each time.
+
+        They end with the last frozen one, before a dropout that follows it.
+
+        Raises :class:`~minnet.errors.ArgumentError` where no layer with weights is frozen.
+        """
+        layers = self.model.layers
+        weighted = [layer for layer in layers if layer.parameters]
+        learning = next((layer for layer in weighted if layer.trainable), None)
+        same = layers if learning is None else layers[: layers.index(learning)]
+        last = max((k for k, layer in enumerate(same) if layer.parameters), default=None)
+        if last is None:
+            advice = "Call vgg.finetune(batches) first, or set layer.trainable = False."
+            raise ArgumentError(mismatch("Vgg16.frozen", "frozen layers", "none", advice))
+        while last + 1 < len(same) and not isinstance(same[last + 1], Dropout):
+            last += 1
+        base: Sequential = self.model.upto(same[last].name)
+        return base
 
     def compile(self, lr: float = 0.001) -> None:
         """Adam, categorical cross-entropy, accuracy: as the lesson trains."""
@@ -169,15 +221,50 @@ class Vgg16:
 
         Raises :class:`~minnet.errors.ArgumentError` where the batches' classes are not the model's.
         """
-        for given in (batches, val_batches):
-            if isinstance(given, ImageFolder) and given.classes != self.classes:
-                advice = "Call vgg.finetune(batches) first."
-                expected = f"classes {_shown(self.classes)}"
-                raise ArgumentError(mismatch("fit", expected, _shown(given.classes), advice))
+        self._require_classes(batches, val_batches)
         history: History = self.model.fit(
             batches, validation_data=val_batches, nb_epoch=nb_epoch, **options
         )
         return history
+
+    def fit_features(
+        self,
+        batches: ImageFolder,
+        val_batches: ImageFolder | None = None,
+        nb_epoch: int = 1,
+        cache: PathLike = "features",
+        **options: Any,
+    ) -> History:
+        """:meth:`fit`, where the frozen layers see each image once and not in each epoch.
+
+        What they give is kept in the directory ``cache``, as :meth:`minnet.Sequential.features`
+        explains; the other layers are trained on that, ``options["batch_size"]`` rows at a time. A
+        dropout among frozen layers drops nothing.
+
+        Raises what :meth:`fit`, :meth:`frozen` and :meth:`minnet.Sequential.features` raise.
+        """
+        self._require_classes(batches, val_batches)
+        verbose = options.get("verbose", 1)
+        base = self.frozen()
+        head = self.model.after(base.layers[-1].name)
+        given = [b for b in (batches, val_batches) if b is not None]
+        kept = [base.features(b, cache, verbose) for b in given]
+        # Trained as the whole model would be, and with its optimizer, which remembers.
+        head.loss, head.metrics = self.model.loss, self.model.metrics
+        head.optimizer = self.model.optimizer
+        validation = kept[1] if len(kept) > 1 else None
+        history: History = head.fit(
+            *kept[0], validation_data=validation, nb_epoch=nb_epoch, **options
+        )
+        self.model.history = history
+        return history
+
+    def _require_classes(self, *given: Any) -> None:
+        for batches in given:
+            if isinstance(batches, ImageFolder) and batches.classes != self.classes:
+                advice = "Call vgg.finetune(batches) first."
+                expected = f"classes {_shown(self.classes)}"
+                raise ArgumentError(mismatch("fit", expected, _shown(batches.classes), advice))
 
     def fit_data(
         self,

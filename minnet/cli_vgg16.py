@@ -1,0 +1,123 @@
+"""Commands that make a model of photographs; :mod:`minnet.cli` makes them commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minnet.console import plain
+from minnet.errors import unknown_name
+from minnet.files import require_new
+
+Weights = Annotated[
+    Path, typer.Option(help="A VGG16's weights, in any format that minnet convert reads.")
+]
+Size = Annotated[int, typer.Option(min=32, help="Height and width that images are made.")]
+
+
+def finetune(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Has train/ and valid/, a directory a class in each."),
+    ],
+    weights: Weights,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="MODEL", help="The model to write.")
+    ],
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LAYER", help="Then train the layers from this one on, too."
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="For the new last layer.")] = 20,
+    lr: Annotated[float, typer.Option(help="The new last layer's learning rate.")] = 1e-3,
+    from_epochs: Annotated[int, typer.Option(min=1, help="With --from: for these layers.")] = 1,
+    from_lr: Annotated[float, typer.Option(help="With --from: their learning rate.")] = 1e-5,
+    batch_size: Annotated[int, typer.Option(min=1, help="With --from: images in a step.")] = 16,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="For what the frozen layers give; MODEL.features if left out."),
+    ] = None,
+    size: Size = 224,
+    seed: Annotated[int | None, typer.Option(min=0, help="To get the same model again.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Teach a VGG16 the classes of a folder of photographs.
+
+    A new last layer is trained on what the other layers give, which is calculated once and kept;
+    with --from the layers behind that one go on learning, at a smaller rate. minnet predict uses
+    the model.
+    """
+    import minnet
+    from minnet.saving import require_ending
+    from minnet.vgg16 import Vgg16, finetuning
+
+    require_new(output, force)
+    require_ending(output)
+    if seed is not None:
+        minnet.seed(seed)
+    vgg = Vgg16(weights, size=(size, size))
+    kept = cache or output.with_name(f"{output.name}.features")
+    head = finetuning.HEAD._replace(epochs=epochs, lr=lr)
+    unfrozen = finetuning.Stage(from_epochs, from_lr, batch_size)
+    finetuning.finetune(vgg, directory, kept, head, start, unfrozen)
+    vgg.save(output)
+    names = plain(", ".join(vgg.classes))
+    print(f"Wrote {plain(str(output))}: {names}. The features are in {plain(str(kept))}.")
+
+
+def features(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Has a directory a class, or train/ and valid/ with them."
+        ),
+    ],
+    weights: Weights,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="CACHE", help="The directory to fill.")
+    ],
+    upto: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER", help="Whose outputs; if left out, those finetune wants."),
+    ] = None,
+    size: Size = 224,
+) -> None:
+    """Run photographs through a VGG16 once, and keep what comes out as a NumPy array.
+
+    After a kill the same command goes on where it was; if weights, settings or any file change,
+    there will be a new array. minnet finetune --cache CACHE finds it.
+    """
+    from minnet.vgg16 import Vgg16, finetuning
+
+    vgg = Vgg16(weights, size=(size, size))
+    for part, kept in finetuning.features(vgg, directory, output, upto).items():
+        print(plain(f"{part}: {kept.x.dtype} {kept.x.shape} in {kept.x.filename}"))
+
+
+def weights(
+    net: Annotated[str, typer.Argument(metavar="NET", help="vgg16.")],
+    notop: Annotated[
+        bool, typer.Option("--notop", help="The convolutions alone: 59 MB, not 553.")
+    ] = False,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="A directory on the network that has them.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="The directory to keep the file in."),
+    ] = None,
+) -> None:
+    """Download the official weights, if they are not here yet, and print the file's path.
+
+    The file is checked against its published checksum. After an interruption the same command
+    goes on where it was.
+    """
+    from minnet.vgg16 import official
+
+    if net != "vgg16":
+        raise unknown_name("net", net, ["vgg16"])
+    print(plain(str(official.download(not notop, mirror, output))))
