@@ -79,7 +79,9 @@ def VGG16(
     model = Sequential(name="vgg16", dtype=dtype, seed=seed)
     for layer in layers:
         if weights is not None:
-            layer.stored = _zeros  # drawing 138 million numbers that are replaced takes seconds
+            # Drawing 138 million numbers that are replaced takes seconds; zeros take no memory
+            # until something is written to them.
+            layer.stored = lambda _, shape: np.zeros(shape, dtype)
         model.add(layer)
     if shape is not None:
         model.build(shape)
@@ -88,10 +90,6 @@ def VGG16(
             layer.stored = None
         load(model, weights)
     return model
-
-
-def _zeros(name: str, shape: Shape) -> Any:
-    return np.zeros(shape, np.float32)
 
 
 def _checked(input_shape: Any, weights: Any) -> Shape | None:
