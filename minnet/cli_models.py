@@ -9,6 +9,11 @@ import typer
 
 from minnet.console import plain
 
+Preprocessing = Annotated[
+    str | None,
+    typer.Option(help="What is done to its images: caffe, torch, rescale; found if left out."),
+]
+
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A VGG16's weights.")],
@@ -19,28 +24,32 @@ def convert(
         str | None,
         typer.Option(help="How IN's numbers lie: keras, theano, torchvision; found if left out."),
     ] = None,
+    preprocessing: Preprocessing = None,
 ) -> None:
-    """Write a VGG16's weights from Keras, PyTorch or timm to a file of minnet's or Keras's.
+    """Write a VGG16's weights from Keras, PyTorch, timm or ONNX to a file of minnet's or Keras's.
 
     Nothing in IN is executed. What was found, and which images the net expects, is printed.
     """
     from minnet import weights
 
-    report = weights.convert(source, target, convention)
+    report = weights.convert(source, target, convention, preprocessing)
     for line in str(report).splitlines():
         print(plain(line))
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model that Vgg16.save wrote.")],
+    model: Annotated[
+        Path, typer.Argument(help="A model that Vgg16.save wrote, or a VGG16's weights.")
+    ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file instead.")] = None,
+    preprocessing: Preprocessing = None,
 ) -> None:
     """Name the likeliest classes of images: file, place, class, probability."""
     from minnet.vgg16 import commands
 
-    for texts in commands.predict(model, images, top, csv):
+    for texts in commands.predict(model, images, top, csv, preprocessing):
         print(*map(plain, texts), sep="\t")
 
 

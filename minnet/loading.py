@@ -60,6 +60,18 @@ def load_model(
             raise FileError(mismatch(str(file), expected, received)) from error
 
 
+def is_model(path: PathLike) -> bool:
+    """Whether a file is one that :meth:`minnet.Sequential.save` wrote, and not weights alone.
+
+    Raises :class:`~minnet.errors.FileError` where there is none, or a damaged one.
+    """
+    file = require_file(path, "a saved model or weights")
+    if file.suffix.lower() != ".safetensors":
+        return False
+    with opened_with(file) as (_, metadata):
+        return "model" in metadata
+
+
 class _Reader:
     """What is needed to make a model of a file's settings and arrays."""
 

@@ -322,7 +322,7 @@ def test_an_array_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None
     member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("dense_1/weight.npy", member)
-    with pytest.raises(FileError, match=r"in the file \(1099511627776, 1\)"):
+    with pytest.raises(FileError, match=r"\(1099511627776, 1\) of float32, and has 0 bytes"):
         network(2).load_weights(path)
 
 
@@ -408,7 +408,7 @@ def test_hdf5_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
         group.create_dataset("kernel:0", (2**40, 2), np.float32, chunks=(1024, 2))
 
     linked(path, huge)
-    with pytest.raises(FileError, match=r"in the file \(1099511627776, 2\)"):
+    with pytest.raises(FileError, match="kernel:0 claims 8,796,093,022,208 bytes"):
         network(2).load_weights(path)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 WIDTHS = (4, 5, 6, 7, 8)
+#: Those of a VGG16, with a sixteenth of its filters.
+SIXTEENTH = (4, 8, 16, 32, 32)
 BLOCKS = (2, 2, 3, 3, 3)
 SIDE = 2  # of the last feature maps: images of 64 × 64
 IMAGE = (64, 64, 3)
@@ -42,12 +44,12 @@ def torch_vgg16(widths: tuple[int, ...] = WIDTHS, side: int = SIDE, fc: int = 9)
     return VGG().eval()
 
 
-def random_layers(seed: int = 0, side: int = SIDE) -> Layers:
+def random_layers(seed: int = 0, side: int = SIDE, widths: tuple[int, ...] = WIDTHS) -> Layers:
     """The layers of a thin VGG16, as Keras's lie."""
     rng = np.random.default_rng(seed)
     shapes: list[tuple[int, ...]] = []
     before = 3
-    for width, count in zip(WIDTHS, BLOCKS):
+    for width, count in zip(widths, BLOCKS):
         for _ in range(count):
             shapes.append((3, 3, before, width))
             before = width

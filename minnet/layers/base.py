@@ -27,7 +27,7 @@ from minnet.errors import (
 from minnet.layers.activations import Function
 from minnet.layers.symbol import Symbol
 from minnet.recording import STATE
-from minnet.tensor import DEFAULT_DTYPE, Array, Tensor
+from minnet.tensor import DEFAULT_DTYPE, Array, Tensor, wrap
 
 Shape = tuple[int, ...]
 #: The shape of a row, or, for a layer that is called with several tensors, of a row of each.
@@ -157,9 +157,14 @@ class Layer:
         if not trainable:
             self._kept.add(name)
         learned = self.trainable and trainable
-        parameter = Tensor(
-            values, dtype=self.dtype, requires_grad=learned, name=f"{self.name}_{name}"
-        )
+        if self.stored is not None:
+            # Not copied: it was made for this, and may fill half of the memory.
+            parameter = wrap(np.asarray(values, self.dtype))
+            parameter.requires_grad, parameter.name = learned, f"{self.name}_{name}"
+        else:
+            parameter = Tensor(
+                values, dtype=self.dtype, requires_grad=learned, name=f"{self.name}_{name}"
+            )
         parameter.lr_multiplier = self.lr_multiplier
         self.parameters[name] = parameter
         if regularizer is not None:

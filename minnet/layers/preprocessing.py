@@ -28,9 +28,11 @@ class Convention(NamedTuple):
 
 #: 'caffe': the VGG authors' own, means of ImageNet's pixels (Simonyan & Zisserman 2014), as in
 #: Keras's files. 'torch': torchvision's, means and deviations of pixels between 0 and 1.
+#: 'rescale': pixels between 0 and 1, as many train their own nets.
 CONVENTIONS = {
     "caffe": Convention(True, 1.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
     "torch": Convention(False, 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "rescale": Convention(False, 255.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
 
@@ -50,7 +52,8 @@ def _apply(x: Any, convention: Convention, dtype: npt.DTypeLike) -> Any:
         x = x[..., ::-1]
     if convention.scale != 1:
         x = x / convention.scale
-    x = x - np.array(convention.mean, dtype)
+    if any(convention.mean):
+        x = x - np.array(convention.mean, dtype)
     return x if set(convention.std) == {1.0} else x / np.array(convention.std, dtype)
 
 
@@ -59,7 +62,8 @@ def preprocess_input(x: npt.ArrayLike, mode: str = "caffe") -> Array:
 
     ``mode``: 'caffe', in the order blue, green, red, minus [103.939, 116.779, 123.68], for weights
     that come from Caffe or Keras; 'torch', between 0 and 1, minus [0.485, 0.456, 0.406], divided by
-    [0.229, 0.224, 0.225], for torchvision's. float64 stays float64; all else becomes float32.
+    [0.229, 0.224, 0.225], for torchvision's; 'rescale', between 0 and 1, as many train nets of
+    their own. float64 stays float64; all else becomes float32.
 
     Raises :class:`~minnet.errors.ArgumentError` for another mode and
     :class:`~minnet.errors.ShapeError` unless there are three channels, the last axis.
@@ -78,7 +82,7 @@ class ImagePreprocessing(ImageLayer):
     A model that begins with it takes pixels as files have them, red first, and when it is saved
     nobody has to remember by which convention its weights were trained.
 
-    Raises :class:`~minnet.errors.ArgumentError` for a mode other than 'caffe' and 'torch', and
+    Raises :class:`~minnet.errors.ArgumentError` for another mode, and
     :class:`~minnet.errors.ShapeError`, when built, unless images have three channels.
     """
 

@@ -6,7 +6,7 @@ large-scale image recognition", 2014.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from minnet.layers import (
 )
 from minnet.sequential import Sequential
 from minnet.vgg16.loading import load
+from minnet.weights.vgg16 import top_names
 
 #: (filters, convolutions) of each block; a 2×2 max-pooling ends it.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -34,8 +35,6 @@ BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 UNITS = 4096
 #: The smallest images of which five poolings leave anything.
 SMALLEST = 2 ** len(BLOCKS)
-#: The layers of the top that have weights.
-TOP = ("fc1", "fc2", "predictions")
 
 
 def VGG16(
@@ -47,6 +46,7 @@ def VGG16(
     preprocessing: str | None = None,
     dropout: float = 0.0,
     width: float = 1.0,
+    units: Sequence[int] | None = None,
     dtype: npt.DTypeLike = np.float32,
     seed: int | None = None,
 ) -> Sequential:
@@ -57,11 +57,13 @@ def VGG16(
     images may have any size from 32 on; the weights of dense layers in the file are left there.
     ``input_shape``: of one image; None, without weights, leaves it to the first batch.
 
-    ``preprocessing``: 'caffe' or 'torch' puts :class:`~minnet.layers.ImagePreprocessing` first, so
-    that the model takes pixels 0 … 255, red first; None expects them preprocessed. ``dropout``:
-    the rate after 'fc1' and 'fc2', 0.5 in the paper; 0 leaves the layers out, as Keras does.
-    ``width``: multiplies all numbers of filters and units (the alpha of MobileNets), for small nets
-    to try things with. ``dtype`` and ``seed`` as for :class:`minnet.Sequential`.
+    ``preprocessing``: 'caffe', 'torch' or 'rescale' puts :class:`~minnet.layers.ImagePreprocessing`
+    first, so that the model takes pixels 0 … 255, red first; None expects them preprocessed.
+    ``dropout``: the rate after each dense layer but the last, 0.5 in the paper; 0 leaves the layers
+    out, as Keras does. ``width``: multiplies all numbers of filters and units (the alpha of
+    MobileNets), for small nets to try things with. ``units``: of 'fc1', 'fc2', …, as many dense
+    layers as there are before the last; None is two of 4096 · ``width``. ``dtype`` and
+    ``seed`` as for :class:`minnet.Sequential`.
 
     Raises :class:`~minnet.errors.FileError` where the weights cannot be read or are not this
     network's, naming each array, and :class:`~minnet.errors.ArgumentError` for arguments out of
@@ -71,11 +73,15 @@ def VGG16(
     shape = _checked(input_shape, weights)
     layers = list(_layers(preprocessing, factor))
     if include_top:
-        layers += _top(whole("VGG16 classes", classes, 1), dropout, factor)
+        known = [_scaled(UNITS, factor)] * 2 if units is None else units
+        hidden = [whole("VGG16 units", count, 1) for count in known]
+        layers += _top(hidden, whole("VGG16 classes", classes, 1), dropout)
     model = Sequential(name="vgg16", dtype=dtype, seed=seed)
     for layer in layers:
         if weights is not None:
-            layer.stored = _zeros  # drawing 138 million numbers that are replaced takes seconds
+            # Drawing 138 million numbers that are replaced takes seconds; zeros take no memory
+            # until something is written to them.
+            layer.stored = lambda _, shape: np.zeros(shape, dtype)
         model.add(layer)
     if shape is not None:
         model.build(shape)
@@ -84,10 +90,6 @@ def VGG16(
             layer.stored = None
         load(model, weights)
     return model
-
-
-def _zeros(name: str, shape: Shape) -> Any:
-    return np.zeros(shape, np.float32)
 
 
 def _checked(input_shape: Any, weights: Any) -> Shape | None:
@@ -114,13 +116,14 @@ def _layers(preprocessing: str | None, width: float) -> Iterator[Layer]:
         yield MaxPooling2D(2, 2, name=f"block{number_}_pool")
 
 
-def _top(classes: int, dropout: float, width: float) -> Iterator[Layer]:
+def _top(units: Sequence[int], classes: int, dropout: float) -> Iterator[Layer]:
+    *names, last = top_names(len(units))
     yield Flatten(name="flatten")
-    for name in TOP[:2]:
-        yield Dense(_scaled(UNITS, width), "relu", name=name)
+    for name, count in zip(names, units):
+        yield Dense(count, "relu", name=name)
         if dropout:
             yield Dropout(dropout, name=f"{name}_dropout")
-    yield Dense(classes, "softmax", name=TOP[2])
+    yield Dense(classes, "softmax", name=last)
 
 
 def _scaled(count: int, width: float) -> int:

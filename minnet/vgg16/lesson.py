@@ -31,12 +31,14 @@ from minnet.optimizers import Adam
 from minnet.sequential import Sequential
 from minnet.tensor import Array
 from minnet.vgg16.architecture import BLOCKS, VGG16
-from minnet.vgg16.names import imagenet_classes
+from minnet.vgg16.names import CLASSES, imagenet_classes
 from minnet.weights import opened_vgg16
 from minnet.weights.safetensors import opened_with
 
 #: 'crop' is how torchvision makes images square, 'stretch' how Keras does.
-RESIZE = {"caffe": "stretch", "torch": "crop"}
+RESIZE = {"caffe": "stretch", "torch": "crop", "rescale": "stretch"}
+#: Of images, where the file of weights does not say it.
+SIZE = (224, 224)
 #: Of the head for convolutions that came without one: on cats and dogs better than no hidden layer
 #: (0.98 against 0.97 right), and than dense layers on the flattened maps.
 HIDDEN = 256
@@ -61,15 +63,17 @@ class Vgg16:
     >>> vgg.fit(batches, val_batches, nb_epoch=1)
 
     ``weights``: a file of converted weights in any format, by whose convention images are read and
-    preprocessed, and as wide as the file's first layer; None draws them, for 'caffe'. A file
+    preprocessed, and with dense layers as the file has them; None draws them, for 'caffe'. A file
     without dense layers gives a model without them, which ``ft`` or ``finetune`` puts a first one
-    on. ``classes``: their names, ImageNet's if None, looked for when first needed. ``size``: of
-    images. ``options`` go to :func:`~minnet.vgg16.VGG16`; ``dropout`` is 0.5, as in the lesson.
+    on. ``classes``: their names; if None, ImageNet's of a model with as many, looked for when first
+    needed, and else '0', '1', …. ``size``: of images; None is the file's, or (224, 224).
+    ``options`` go to :func:`~minnet.vgg16.VGG16`; ``dropout`` is 0.5, as in the lesson.
 
     ``model`` is a :class:`minnet.Sequential` that takes pixels 0 … 255, red first; everything that
     can be done with one can be done with it.
 
-    Raises what :func:`~minnet.vgg16.VGG16` raises.
+    Raises what :func:`~minnet.vgg16.VGG16` raises, and :class:`~minnet.errors.FileError` for a file
+    that does not say which images its net expects, unless ``preprocessing`` does.
     """
 
     def __init__(
@@ -77,19 +81,20 @@ class Vgg16:
         weights: PathLike | None = None,
         *,
         classes: Sequence[str] | None = None,
-        size: tuple[int, int] = (224, 224),
+        size: tuple[int, int] | None = None,
         **options: Any,
     ):
-        settings = {"preprocessing": "caffe", "dropout": DROPOUT, **options}
+        settings: dict[str, Any] = {"preprocessing": "caffe", "dropout": DROPOUT}
         if weights is not None:
-            with opened_vgg16(weights) as (layers, report):
-                has_top = layers[-1].name == "predictions"
-                found = report.convention.preprocessing
-                width = layers[0].kernel.shape[-1] / BLOCKS[0][0]
-            settings = {"include_top": has_top, "width": width, **settings}
-            if "preprocessing" not in options and found is not None:
-                settings["preprocessing"] = found
-        self.model: Any = VGG16(weights, input_shape=(*size, 3), **settings)
+            found = _settings_of(weights)
+            stated = found.pop("size")
+            size, settings = size or stated, settings | found
+        settings |= options
+        if settings["preprocessing"] is None:
+            expected = "a file that says which images its net expects"
+            advice = f"Say preprocessing=…, one of {', '.join(RESIZE)}."
+            raise FileError(mismatch(str(weights), expected, "one that does not", advice))
+        self.model: Any = VGG16(weights, input_shape=(*(size or SIZE), 3), **settings)
         self._classes = None if classes is None else list(classes)
 
     @classmethod
@@ -125,7 +130,11 @@ class Vgg16:
         Raises what :func:`~minnet.vgg16.imagenet_classes` raises where they are ImageNet's.
         """
         if self._classes is None:
-            self._classes = [found.name for found in imagenet_classes()]
+            last = self.model.layers[-1]
+            if isinstance(last, Dense) and last.units != CLASSES:
+                self._classes = [str(k) for k in range(last.units)]
+            else:
+                self._classes = [found.name for found in imagenet_classes()]
         return self._classes
 
     @property
@@ -299,6 +308,21 @@ class Vgg16:
         return Predicted(
             every[np.arange(len(every)), indices], indices, [names[k] for k in indices]
         )
+
+
+def _settings_of(weights: PathLike) -> dict[str, Any]:
+    """What a file of weights says of its net: options of VGG16, and the size of images."""
+    with opened_vgg16(weights) as (layers, report):
+        widths = {layer.name: layer.bias.shape[0] for layer in layers}
+    *units, classes = [width for name, width in widths.items() if name[:5] != "block"] or [0]
+    top = {"units": units, "classes": classes} if classes else {}
+    return {
+        "size": report.convention.size,
+        "preprocessing": report.convention.preprocessing,
+        "include_top": bool(top),
+        "width": widths["block1_conv1"] / BLOCKS[0][0],
+        **top,
+    }
 
 
 def _shown(names: list[str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from minnet.errors import FileError, mismatch
 from minnet.files import PathLike
 from minnet.sequential import Sequential
@@ -39,5 +37,5 @@ def load(model: Sequential, path: PathLike) -> Vgg16Report:
             expected = "the arrays of this VGG16"
             raise FileError(mismatch(str(path), expected, "; ".join(problems), advice))
         for parameter, array in found:
-            parameter.data = np.asarray(array.read(), parameter.dtype, order="C")
+            parameter.data = array.read(parameter.dtype)
     return report

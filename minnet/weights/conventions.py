@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
+from minnet.checks import whole
 from minnet.errors import FileError, mismatch, unknown_name
+from minnet.layers import preprocessing
+from minnet.layers.preprocessing import convention_of
 
 
 @dataclass(frozen=True)
@@ -15,26 +18,31 @@ class Convention:
 
     ``kernels``: the axes of a convolution's. ``turned``: by 180°, as Theano needs them. ``dense``:
     the axes of a dense one's. ``flatten``: the order in which the first dense layer sees the last
-    feature maps. ``preprocessing``: as Keras calls it: 'caffe', BGR with the means
-    (103.939, 116.779, 123.68) subtracted; 'torch', RGB from 0 to 1, standardized with ImageNet's
-    means and deviations; None where nobody knows. ``output``: what the last layer gives.
+    feature maps. ``preprocessing``: a mode of :func:`minnet.vgg16.preprocess_input`, None where
+    nobody knows. ``output``: what the last layer gives. ``size``: (height, width) of the images,
+    None where that is not said.
     """
 
     kernels: Literal["HWIO", "OIHW"]
     dense: Literal["(in, out)", "(out, in)"]
     flatten: Literal["HWC", "CHW"]
     turned: bool = False
-    preprocessing: Literal["caffe", "torch"] | None = None
+    preprocessing: str | None = None
     output: Literal["probabilities", "logits"] = "probabilities"
+    size: tuple[int, int] | None = None
 
     @property
     def channels(self) -> str | None:
         """In which order the images' colours come: 'RGB', 'BGR', or None where nobody knows."""
-        return {"caffe": "BGR", "torch": "RGB", None: None}[self.preprocessing]
+        if self.preprocessing is None:
+            return None
+        return "BGR" if convention_of(self.preprocessing).reverse else "RGB"
 
     def __str__(self) -> str:
         turned = ", turned by 180°" if self.turned else ""
         images = f"{self.channels} ({self.preprocessing})" if self.preprocessing else "not known"
+        if self.size:
+            images += " of {} × {}".format(*self.size)
         return (
             f"convolutions {self.kernels}{turned}; dense {self.dense}; flattened {self.flatten}; "
             f"images {images}; gives {self.output}"
@@ -73,17 +81,24 @@ def from_settings(file: str, settings: Mapping[str, Any]) -> Convention:
     """
     try:
         found = Convention(**settings)
-        for name, kind in get_type_hints(Convention).items():
-            if getattr(found, name) not in _allowed(kind):
+        for name, known in _KNOWN.items():
+            if getattr(found, name) not in known:
                 raise ValueError(f"{name} {getattr(found, name)!r:.40}")
+        if found.size is not None:
+            height, width = (whole("size", n, 1) for n in found.size)
+            found = replace(found, size=(height, width))
         return found
     except (TypeError, ValueError) as error:
         expected = "a convention in the metadata"
         raise FileError(mismatch(file, expected, f"another: {error}")) from None
 
 
-def _allowed(kind: Any) -> list[Any]:
-    if kind is bool:
-        return [True, False]
-    allowed = [value for part in get_args(kind) for value in (get_args(part) or (part,))]
-    return [None if value is type(None) else value for value in allowed]
+#: What a file may say.
+_KNOWN = {
+    "kernels": ("HWIO", "OIHW"),
+    "dense": ("(in, out)", "(out, in)"),
+    "flatten": ("HWC", "CHW"),
+    "turned": (False, True),
+    "preprocessing": (None, *preprocessing.CONVENTIONS),
+    "output": ("probabilities", "logits"),
+}

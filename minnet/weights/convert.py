@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-
-import numpy as np
+from dataclasses import asdict, replace
 
 from minnet.files import PathLike, replacing
 from minnet.layers import Conv2D, Dense, Layer, Shape
+from minnet.layers.preprocessing import convention_of
 from minnet.tensor import Array
-from minnet.weights import conventions, safetensors
+from minnet.weights import conventions
 from minnet.weights.conventions import Convention
-from minnet.weights.formats import FORMATS, format_of
+from minnet.weights.formats import format_of
 from minnet.weights.vgg16 import Vgg16Layer, Vgg16Report, opened_vgg16
 
 
 def convert(
-    path: PathLike, out: PathLike, convention: str | Convention | None = None
+    path: PathLike,
+    out: PathLike,
+    convention: str | Convention | None = None,
+    preprocessing: str | None = None,
 ) -> Vgg16Report:
     """Write the VGG16 in one file to another one, with our names and layouts, as float32.
 
-    ``out``: ``.safetensors``, which also keeps which images the net expects; ``.npz``; ``.h5`` or
-    ``.weights.h5``, which Keras loads. ``convention``: see :func:`minnet.weights.read_vgg16`, and
-    so for what is raised; :class:`~minnet.errors.FileError` also where ``out`` cannot be written.
+    ``out``: ``.safetensors``, ``.npz``; ``.h5`` or ``.weights.h5``, which Keras loads. All of them
+    keep the convention, so that nothing has to be guessed when they are read. ``convention``: see
+    :func:`minnet.weights.read_vgg16`. ``preprocessing``: what is done to the net's images, where
+    the file does not say it or is wrong: a mode of :func:`minnet.vgg16.preprocess_input`.
+
+    Raises what :func:`minnet.weights.read_vgg16` raises, :class:`~minnet.errors.ArgumentError` for
+    an unknown mode, :class:`~minnet.errors.FileError` where ``out`` cannot be written.
     """
     chosen = format_of(out)
+    if preprocessing is not None:
+        convention_of(preprocessing)
     with opened_vgg16(path, convention) as (stored, report):
+        if preprocessing is not None:
+            report.convention = replace(report.convention, preprocessing=preprocessing)
+            report.reasons.append("images as told")
         layers = [_layer(layer, report) for layer in stored]
     with replacing(out, "weights") as file:
-        if chosen is FORMATS[".safetensors"]:
-            settings = asdict(conventions.ours(report.convention))
-            safetensors.write_with(file, layers, {}, {"convention": settings})
-        else:
-            chosen.write(Path(file), layers)
+        chosen.write(file, layers, asdict(conventions.ours(report.convention)))
     return report
 
 
@@ -59,6 +65,6 @@ def _source(stored: Vgg16Layer, layer: Layer, report: Vgg16Report) -> Callable[[
         array = stored.bias if name == "bias" else stored.kernel
         if array.dtype != layer.dtype:
             report.converted.append((f"{stored.name}/{name}", str(array.dtype)))
-        return np.asarray(array.read(), layer.dtype, order="C")
+        return array.read(layer.dtype)
 
     return values

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from minnet.errors import FileError, mismatch
 from minnet.files import PathLike
-from minnet.layers import Layer
-from minnet.weights import keras_h5, npz, safetensors, torch_pth
-from minnet.weights.stored import Stored
+from minnet.weights import keras_h5, npz, onnx_layers, safetensors, torch_pth
+from minnet.weights.stored import Stored, Write
 
 Opened = Callable[[Path], AbstractContextManager[Stored]]
 
@@ -19,7 +18,7 @@ Opened = Callable[[Path], AbstractContextManager[Stored]]
 class Format(NamedTuple):
     """How to write a file and how to open one."""
 
-    write: Callable[[Path, Sequence[Layer]], None]
+    write: Write
     opened: Opened
 
 
@@ -36,6 +35,7 @@ FOREIGN: dict[str, Opened] = {
     ".keras": keras_h5.opened_keras,
     ".pth": torch_pth.opened,
     ".pt": torch_pth.opened,
+    ".onnx": onnx_layers.opened,
 }
 
 

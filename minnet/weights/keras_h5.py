@@ -18,6 +18,7 @@ import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,10 +26,23 @@ import numpy as np
 
 from minnet.errors import FileError, MinnetError, mismatch, missing
 from minnet.layers import Layer
-from minnet.weights.stored import Match, Stored, StoredArray, StoredLayer, kind_keys
+from minnet.weights.stored import (
+    Match,
+    Settings,
+    Stored,
+    StoredArray,
+    StoredLayer,
+    from_slices,
+    kind_keys,
+    note,
+    noted,
+    require_numbers,
+)
 
 #: HDF5 keeps no longer attribute; longer lists are cut into name0, name1, ….
 LONGEST_ATTRIBUTE = 64_512
+#: The attribute that says what the file's net expects.
+NOTE = "minnet"
 KERAS_NAMES = {"weight": "kernel"}
 #: What h5py raises about a damaged file.
 _DAMAGE = (
@@ -37,9 +51,12 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def write(file: Path, layers: Sequence[Layer]) -> None:
-    """Write the layers' parameters in the older layout; equal ones give the same bytes."""
-    with _created(file) as root:
+def write(file: Path, layers: Sequence[Layer], convention: Settings | None = None) -> None:
+    """Write the layers' parameters in the older layout; equal ones give the same bytes.
+
+    ``convention`` becomes an attribute, which Keras passes over.
+    """
+    with _created(file, convention) as root:
         _write_names(root, "layer_names", [layer.name for layer in layers])
         root.attrs["backend"], root.attrs["keras_version"] = b"minnet", b"2.15.0"
         for layer in layers:
@@ -53,9 +70,9 @@ def write(file: Path, layers: Sequence[Layer]) -> None:
                 group[name] = array
 
 
-def write_keras3(file: Path, layers: Sequence[Layer]) -> None:
-    """Write the layers' parameters in the layout of Keras 3; equal ones give the same bytes."""
-    with _created(file) as root:
+def write_keras3(file: Path, layers: Sequence[Layer], convention: Settings | None = None) -> None:
+    """The same in the layout of Keras 3."""
+    with _created(file, convention) as root:
         for layer, key in zip(layers, kind_keys(layers), strict=True):
             group = root.create_group(f"layers/{key}/vars")
             group.attrs["name"] = layer.name
@@ -64,10 +81,12 @@ def write_keras3(file: Path, layers: Sequence[Layer]) -> None:
 
 
 @contextmanager
-def _created(file: Path) -> Iterator[Any]:
+def _created(file: Path, convention: Settings | None) -> Iterator[Any]:
     """A new file, made in memory: on a full disk HDF5's own writing ends the whole process."""
     content = io.BytesIO()
     with _library().File(content, "w") as root:
+        if convention is not None:
+            root.attrs[NOTE] = note(convention)
         yield root
     with file.open("wb") as out:
         out.write(content.getbuffer())
@@ -80,7 +99,8 @@ def opened(file: Path) -> Iterator[Stored]:
     Raises :class:`~minnet.errors.FileError` for anything but Keras's weights.
     """
     with _damage_told(file), _library().File(file, "r") as root:
-        yield _layers(root, str(file))
+        stored = _layers(root, str(file))
+        yield replace(stored, convention=noted(root.attrs.get(NOTE, "")))
 
 
 @contextmanager
@@ -191,7 +211,9 @@ def _array(group: Any, path: str) -> StoredArray:
         raise ValueError(f"{path!r} is no array")
     if data.external or data.is_virtual:
         raise ValueError(f"{path!r} has its numbers in another file")
-    return StoredArray(data.name.lstrip("/"), data.shape, data.dtype, lambda: np.asarray(data[()]))
+    require_numbers(path, data.nbytes, data.id.get_storage_size())
+    runs = from_slices(lambda rows: data[rows] if data.shape else data[()], data.shape, data.dtype)
+    return StoredArray(data.name.lstrip("/"), data.shape, data.dtype, runs)
 
 
 def _write_names(group: Any, attribute: str, names: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
-"""How other libraries lay out the numbers of a layer, as rules from array to array.
+"""How other libraries lay out the numbers of a layer, as views of ours in their order.
 
 Ours are Keras's: a convolution's kernel is (height, width, in, out), a dense one's (in, out), and
-images are (height, width, channels), also when they are flattened. None of these rules changes a
-number; they only move them.
+images are (height, width, channels), also when they are flattened. Written into such a view, a
+file's numbers come to lie as ours do; none of these rules changes a number.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from minnet.tensor import Array
 
 
-def hwio_from_oihw(kernel: Array) -> Array:
-    """(out, in, height, width), PyTorch's and ONNX's, to (height, width, in, out)."""
-    return kernel.transpose(2, 3, 1, 0)
+def oihw(kernel: Array) -> Array:
+    """A kernel (height, width, in, out) as (out, in, height, width), PyTorch's and ONNX's."""
+    return kernel.transpose(3, 2, 0, 1)
 
 
 def turned(kernel: Array) -> Array:
@@ -26,23 +26,15 @@ def turned(kernel: Array) -> Array:
     return kernel[::-1, ::-1]
 
 
-def in_out_from_out_in(kernel: Array) -> Array:
-    """(out, in), PyTorch's, to (in, out); (out, channels, 1, 1) is taken as well."""
-    return kernel.reshape(kernel.shape[0], -1).T
+def channels_first(kernel: Array, channels: int, height: int, width: int) -> Array:
+    """The first dense kernel (in, out) as (channels, height, width, out).
 
-
-def rows_from_channels_first(kernel: Array, channels: int, height: int, width: int) -> Array:
-    """The rows of the first dense kernel (in, out), for images that are flattened channels last.
-
-    Row c·height·width + y·width + x becomes row (y·width + x)·channels + c.
+    Its rows are the last feature maps, flattened: row (y·width + x)·channels + c is here, and in
+    libraries that keep channels first, row c·height·width + y·width + x.
     """
-    parts = kernel.reshape(channels, height, width, -1)
-    return parts.transpose(1, 2, 0, 3).reshape(channels * height * width, -1)
+    return kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
 
 
-def swapped_red_and_blue(kernel: Array) -> Array:
-    """The first kernel (height, width, 3, out) for images with their channels the other way round.
-
-    What is subtracted from the channels has to change places as well.
-    """
-    return np.asarray(kernel[:, :, ::-1])
+def out_first(kernel: Array) -> Array:
+    """A dense kernel (in, …, out) as (out, in, …), PyTorch's."""
+    return np.moveaxis(kernel, -1, 0)

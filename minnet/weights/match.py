@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-import numpy as np
-
 from minnet.errors import FileError, mismatch
 from minnet.layers import Layer
 from minnet.tensor import Array, Tensor
@@ -82,8 +80,7 @@ def _read(path: str, stored: StoredArray, parameter: Tensor) -> Array:
     if stored.dtype.kind not in "fiu":
         where, expected = f"{path}: {stored.name}", "numbers of a dtype that NumPy has"
         raise FileError(mismatch(where, expected, f"dtype {stored.dtype}"))
-    with np.errstate(over="ignore"):
-        return np.asarray(stored.read(), parameter.dtype, order="C")
+    return stored.read(parameter.dtype)
 
 
 def _incomplete(report: LoadReport) -> FileError:

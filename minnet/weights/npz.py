@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 
 from minnet.errors import FileError, MinnetError, mismatch
 from minnet.layers import Layer
-from minnet.tensor import Array
-from minnet.weights.stored import Match, Stored, StoredArray, StoredLayer, arrays_of
+from minnet.weights.stored import (
+    Match,
+    Settings,
+    Stored,
+    StoredArray,
+    StoredLayer,
+    arrays_of,
+    from_stream,
+    from_whole,
+    note,
+    noted,
+    require_numbers,
+)
 
 #: What a damaged zip, or one that is none, makes Python's and NumPy's readers raise.
 _DAMAGE = (
@@ -24,10 +37,16 @@ _DAMAGE = (
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def write(file: Path, layers: Sequence[Layer]) -> None:
-    """Write the layers' parameters; equal ones give the same bytes."""
+def write(file: Path, layers: Sequence[Layer], convention: Settings | None = None) -> None:
+    """Write the layers' parameters; equal ones give the same bytes.
+
+    ``convention`` becomes the zip's comment, which NumPy passes over.
+    """
     with file.open("wb") as out:  # an open file keeps its name, where a path gets an ending
         np.savez(out, **arrays_of(layers))  # type: ignore[arg-type]
+    if convention is not None:
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.comment = note(convention).encode()
 
 
 @contextmanager
@@ -37,14 +56,15 @@ def opened(file: Path) -> Iterator[Stored]:
     Raises :class:`~minnet.errors.FileError` for anything but a zip of plain arrays.
     """
     try:
+        whole = file.stat().st_size
         with zipfile.ZipFile(file) as archive:
             layers: dict[str, StoredLayer] = {}
             for member in archive.infolist():
                 title = member.filename.removesuffix(".npy")
                 owner, _, name = title.rpartition("/")
                 layer = layers.setdefault(owner, StoredLayer(owner))
-                layer.arrays[name] = _array(archive, member, title)
-            yield Stored(list(layers.values()), Match.NAME)
+                layer.arrays[name] = _array(archive, member, title, whole)
+            yield Stored(list(layers.values()), Match.NAME, noted(archive.comment))
     except MinnetError:
         raise
     except _DAMAGE as error:
@@ -52,15 +72,32 @@ def opened(file: Path) -> Iterator[Stored]:
         raise FileError(mismatch(str(file), expected, f"a damaged one: {error}")) from None
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str) -> StoredArray:
+def _array(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str, whole: int
+) -> StoredArray:
     with archive.open(member) as content:
-        shape, _, dtype = _HEADERS[npy.read_magic(content)](content)
+        header, columns, dtype = _header(content)
+        size = member.file_size - content.tell()
+    shape = tuple(int(n) for n in header)
     if dtype.kind not in "fiub":
         raise ValueError(f"{title} has dtype {dtype}")
+    if size != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{title} is {shape} of {dtype}, and has {size:,} bytes")
+    require_numbers(title, size, min(member.compress_size, whole))
 
-    def read() -> Array:
+    @contextmanager
+    def numbers() -> Iterator[IO[bytes]]:
         with archive.open(member) as content:
-            array: Array = npy.read_array(content, allow_pickle=False)
-            return array
+            _header(content)
+            yield content
 
-    return StoredArray(title, tuple(int(n) for n in shape), np.dtype(dtype), read)
+    if not columns:
+        return StoredArray(title, shape, dtype, from_stream(numbers, shape, dtype))
+    turned = StoredArray(title, shape[::-1], dtype, from_stream(numbers, shape[::-1], dtype))
+    return StoredArray(title, shape, dtype, from_whole(lambda: turned.read().T))
+
+
+def _header(content: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The array's shape, whether its numbers come column by column, its dtype."""
+    shape, columns, dtype = _HEADERS[npy.read_magic(content)](content)
+    return shape, columns, np.dtype(dtype)

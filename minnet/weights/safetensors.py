@@ -19,7 +19,15 @@ from minnet import configs
 from minnet.errors import FileError, mismatch, missing
 from minnet.layers import Layer
 from minnet.tensor import Array
-from minnet.weights.stored import Match, Stored, StoredArray, StoredLayer, arrays_of
+from minnet.weights.stored import (
+    Match,
+    Settings,
+    Stored,
+    StoredArray,
+    StoredLayer,
+    arrays_of,
+    from_slices,
+)
 
 #: The version of what is below 'minnet'; one that is newer is not read.
 VERSION = 1
@@ -32,9 +40,9 @@ DTYPES = {
 Metadata = dict[str, Any]
 
 
-def write(file: Path, layers: Sequence[Layer]) -> None:
+def write(file: Path, layers: Sequence[Layer], convention: Settings | None = None) -> None:
     """Write the layers' parameters; equal ones give the same bytes."""
-    write_with(file, layers, {}, {})
+    write_with(file, layers, {}, {} if convention is None else {"convention": convention})
 
 
 def write_with(
@@ -81,7 +89,7 @@ def opened_with(file: Path) -> Iterator[tuple[dict[str, StoredArray], Metadata]]
     expected = "a safetensors file"
     try:
         with library.safe_open(file, framework="numpy") as content:
-            arrays = {name: _array(content, name) for name in content.keys()}  # noqa: SIM118
+            arrays = {name: _array(file, content, name) for name in content.keys()}  # noqa: SIM118
             yield arrays, _metadata(file, (content.metadata() or {}).get("minnet", "{}"))
     except library.SafetensorError as error:
         raise FileError(mismatch(str(file), expected, f"a damaged one: {error}")) from None
@@ -89,10 +97,18 @@ def opened_with(file: Path) -> Iterator[tuple[dict[str, StoredArray], Metadata]]
         raise FileError(mismatch(str(file), expected, str(error))) from None
 
 
-def _array(content: Any, name: str) -> StoredArray:
+def _array(file: Path, content: Any, name: str) -> StoredArray:
     about = content.get_slice(name)
+    shape = tuple(about.get_shape())
     dtype = np.dtype(DTYPES.get(about.get_dtype(), "V"))  # V: none that NumPy has
-    return StoredArray(name, tuple(about.get_shape()), dtype, lambda: content.get_tensor(name))
+
+    def take(rows: slice) -> Array:
+        # Opened anew: what was read of a file that is mapped is in memory until it is closed.
+        with _library().safe_open(file, framework="numpy") as opened:
+            taken: Array = opened.get_slice(name)[rows] if shape else opened.get_tensor(name)
+            return taken
+
+    return StoredArray(name, shape, dtype, from_slices(take, shape, dtype))
 
 
 def _metadata(file: Path, text: str) -> Metadata:

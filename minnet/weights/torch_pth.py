@@ -11,14 +11,15 @@ Format: torch/serialization.py, ``_save`` and ``_legacy_save``.
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,7 +27,14 @@ from minnet.errors import FileError, MinnetError, mismatch
 from minnet.tensor import Array
 from minnet.weights import pickled
 from minnet.weights.pickled import PickledTensor
-from minnet.weights.stored import Match, Stored, StoredArray, StoredLayer
+from minnet.weights.stored import (
+    Match,
+    Stored,
+    StoredArray,
+    StoredLayer,
+    from_stream,
+    from_whole,
+)
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 #: The pickles are read into memory; VGG16's have 10 KB.
@@ -41,7 +49,8 @@ _DAMAGE = (
     zlib.error,
 )  # fmt: skip
 
-ReadNumbers = Callable[[PickledTensor], Array]
+#: Opens the file where a tensor's storage begins.
+Numbers = Callable[[PickledTensor], AbstractContextManager[IO[bytes]]]
 
 
 @contextmanager
@@ -53,7 +62,7 @@ def opened(file: Path) -> Iterator[Stored]:
     try:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
-                yield _stored(*_from_zip(archive))
+                yield _stored(*_from_zip(archive, file.stat().st_size))
         else:
             with file.open("rb") as content:
                 yield _stored(*_from_pickles(content))
@@ -66,7 +75,7 @@ def opened(file: Path) -> Iterator[Stored]:
         raise FileError(mismatch(str(file), expected, received, advice)) from None
 
 
-def _from_zip(archive: zipfile.ZipFile) -> tuple[Any, ReadNumbers]:
+def _from_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, Numbers]:
     members = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -80,24 +89,24 @@ def _from_zip(archive: zipfile.ZipFile) -> tuple[Any, ReadNumbers]:
     if order is not None and order.file_size <= 8 and archive.read(order) != b"little":
         raise ValueError("numbers with their bytes the other way round")
 
-    def read(tensor: PickledTensor) -> Array:
-        with archive.open(member_of(tensor)) as content:
-            return np.frombuffer(content.read(), tensor.storage.dtype)
+    def numbers(tensor: PickledTensor) -> AbstractContextManager[IO[bytes]]:
+        return archive.open(member_of(tensor))
 
     def member_of(tensor: PickledTensor) -> zipfile.ZipInfo:
         info = members[f"{root}data/{tensor.storage.key}"]
         expected = tensor.storage.length * np.dtype(tensor.storage.dtype).itemsize
-        if info.file_size != expected or info.compress_type != zipfile.ZIP_STORED:
+        packed = info.compress_type != zipfile.ZIP_STORED or expected > size
+        if info.file_size != expected or packed:
             raise ValueError(f"{info.filename} has {info.file_size} bytes in place of {expected}")
         return info
 
     state = pickled.load(io.BytesIO(archive.read(pickles[0])))
     for _, tensor in _tensors(state):
         member_of(tensor)
-    return state, read
+    return state, numbers
 
 
-def _from_pickles(content: BinaryIO) -> tuple[Any, ReadNumbers]:
+def _from_pickles(content: IO[bytes]) -> tuple[Any, Numbers]:
     size = os.fstat(content.fileno()).st_size
     head = io.BytesIO(content.read(LARGEST_PICKLE))
     if pickled.load(head) != MAGIC:
@@ -121,19 +130,20 @@ def _from_pickles(content: BinaryIO) -> tuple[Any, ReadNumbers]:
     if position > size or starts.keys() != storages.keys():
         raise ValueError("the file ends before its numbers do")
 
-    def read(tensor: PickledTensor) -> Array:
+    @contextmanager
+    def numbers(tensor: PickledTensor) -> Iterator[IO[bytes]]:
         content.seek(starts[tensor.storage.key])
-        return np.fromfile(content, tensor.storage.dtype, tensor.storage.length)
+        yield content
 
-    return state, read
+    return state, numbers
 
 
-def _stored(state: Any, read: ReadNumbers) -> Stored:
+def _stored(state: Any, numbers: Numbers) -> Stored:
     layers: dict[str, StoredLayer] = {}
     for title, tensor in _tensors(state):
         owner, _, name = title.rpartition(".")
         layer = layers.setdefault(owner, StoredLayer(owner))
-        layer.arrays[name] = _array(title, tensor, read)
+        layer.arrays[name] = _array(title, tensor, numbers)
     return Stored(list(layers.values()), Match.NAME)
 
 
@@ -151,20 +161,31 @@ def _tensors(state: Any) -> list[tuple[str, PickledTensor]]:
     return [(str(name).removeprefix("module."), tensor) for name, tensor in state.items()]
 
 
-def _array(title: str, tensor: PickledTensor, read: ReadNumbers) -> StoredArray:
+def _array(title: str, tensor: PickledTensor, numbers: Numbers) -> StoredArray:
     """The tensor, whose numbers were made sure to be in the file."""
-    count = int(np.prod(tensor.shape, dtype=object))
-    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides)) if count else 0
+    shape, dtype = tensor.shape, np.dtype(tensor.storage.dtype)
+    count = math.prod(shape)
+    last = sum((n - 1) * step for n, step in zip(shape, tensor.strides)) if count else 0
     if count > tensor.storage.length or tensor.offset + last >= max(tensor.storage.length, 1):
-        received = f"{tensor.shape} of {tensor.storage.length} numbers"
+        received = f"{shape} of {tensor.storage.length} numbers"
         raise ValueError(f"{title} does not fit the numbers it is made of: {received}")
 
-    def array() -> Array:
-        numbers = read(tensor)
-        if numbers.size != tensor.storage.length:
-            raise ValueError(f"{title} has a storage of {numbers.size} numbers")
-        numbers = numbers[tensor.offset :]
-        steps = [step * numbers.itemsize for step in tensor.strides]
-        return np.lib.stride_tricks.as_strided(numbers, tensor.shape, steps, writeable=False)
+    @contextmanager
+    def here() -> Iterator[IO[bytes]]:
+        with numbers(tensor) as content:
+            content.seek(tensor.offset * dtype.itemsize, os.SEEK_CUR)
+            yield content
 
-    return StoredArray(title, tensor.shape, np.dtype(tensor.storage.dtype), array)
+    # Of axes with one row the step is of no account.
+    steps = [step for n, step in zip(shape, tensor.strides) if n != 1]
+    lengths = [n for n in shape if n != 1]
+    if steps == [math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))]:
+        return StoredArray(title, shape, dtype, from_stream(here, shape, dtype))
+    extent = (last + 1,)
+    part = StoredArray(title, extent, dtype, from_stream(here, extent, dtype))
+
+    def strided() -> Array:
+        numbers, bytes_ = part.read(), [step * dtype.itemsize for step in tensor.strides]
+        return np.lib.stride_tricks.as_strided(numbers, shape, bytes_, writeable=False)
+
+    return StoredArray(title, shape, dtype, from_whole(strided))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from minnet.weights.stored import Match, Shape, Stored, StoredArray
 BLOCKS = (2, 2, 3, 3, 3)
 CONVOLUTIONS = [f"block{b}_conv{c}" for b, n in enumerate(BLOCKS, 1) for c in range(1, n + 1)]
 TOP = ["fc1", "fc2", "predictions"]
+_DENSE = re.compile(r"fc[1-9]\d{0,3}")
 LAYERS = CONVOLUTIONS + TOP
 
 #: What the layers are called elsewhere: torchvision, then timm where that differs.
@@ -72,8 +73,10 @@ def read_vgg16(
     (height, width, channels) are flattened. The arrays have the file's dtype.
 
     ``convention``: 'keras', 'theano', 'torchvision' or a :class:`Convention`, where names and
-    shapes do not say it. Raises :class:`~minnet.errors.FileError`, naming what is missing, left
-    over or of another shape, for a file that is no VGG16 or leaves its convention open.
+    shapes do not say it; a file that says itself how its arrays lie is told the images alone.
+
+    Raises :class:`~minnet.errors.FileError`, naming what is missing, left over or of another shape,
+    for a file that is no VGG16 or leaves its convention open.
     """
     with opened_vgg16(path, convention) as (layers, report):
         found = [(name, kernel.read(), bias.read()) for name, kernel, bias in layers]
@@ -93,9 +96,15 @@ def opened_vgg16(
     with opened(file) as stored:
         report = Vgg16Report(str(file))
         pairs = _pairs(stored, report)
-        report.convention = forced or _detected(file.name, stored, pairs, report)
+        if forced and stored.convention is None:
+            report.convention = forced
+        else:
+            report.convention = _detected(file.name, stored, pairs, report)
         if forced:
-            report.reasons.append("as told")
+            # What a file says of its own arrays stands.
+            told = replace(report.convention, preprocessing=forced.preprocessing)
+            report.convention = told
+            report.reasons.append("as told" if stored.convention is None else "images as told")
         yield _converted(pairs, report), report
 
 
@@ -108,15 +117,14 @@ def _pairs(stored: Stored, report: Vgg16Report) -> list[Pair]:
     for layer in stored.layers:
         for key, array in layer.arrays.items():
             grouped.setdefault(_owner(layer.name, key, layer.named_arrays), []).append(array)
-    if all(name in KNOWN_NAMES for name in grouped):
-        named = {KNOWN_NAMES[name]: arrays for name, arrays in grouped.items()}
-    elif stored.match is Match.NAME:
+    told = stored.convention is not None
+    known = [name in KNOWN_NAMES or (told and _DENSE.fullmatch(name)) for name in grouped]
+    if all(known) or stored.match is Match.NAME:
         named = {KNOWN_NAMES.get(name, name): arrays for name, arrays in grouped.items()}
     else:
         named = _in_order(grouped)
-    top = TOP if any(name not in CONVOLUTIONS for name in named) else []
     pairs: list[Pair] = []
-    for name in CONVOLUTIONS + top:
+    for name in CONVOLUTIONS + _top(named, told):
         arrays = named.pop(name, [])
         kernels = [array for array in arrays if len(array.shape) > 1]
         biases = [array for array in arrays if len(array.shape) == 1]
@@ -136,6 +144,18 @@ def _pairs(stored: Stored, report: Vgg16Report) -> list[Pair]:
     if not report.is_complete:
         raise _refused(report)
     return pairs
+
+
+def _top(names: Iterable[str], told: bool) -> list[str]:
+    """The dense layers that have to be there: three, unless the file itself says what it holds."""
+    if all(name in CONVOLUTIONS for name in names):
+        return []
+    return top_names(sum(bool(_DENSE.fullmatch(name)) for name in names)) if told else TOP
+
+
+def top_names(hidden: int) -> list[str]:
+    """What the dense layers are called, so many of them and the last one."""
+    return [f"fc{k}" for k in range(1, hidden + 1)] + ["predictions"]
 
 
 def _owner(layer: str, key: str, named_arrays: bool) -> str:
@@ -215,18 +235,19 @@ def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
     """Each layer's arrays, converted when they are read; all shapes are checked now."""
     convention, layers = report.convention, []
     channels: int | None = None  # that the layer before gives
+    first_dense = next((name for name, *_ in pairs if name not in CONVOLUTIONS), None)
     for name, kernel, bias in pairs:
         shape, (filters,) = _our_shape(name, kernel.shape, convention), bias.shape
-        side = 1
-        if name == TOP[0] and channels and len(shape) == 2:
-            side = math.isqrt(shape[0] // channels) or 1
-        taken = (channels or shape[-2]) * side**2
-        expected = (taken, filters) if name in TOP else (3, 3, taken, filters)
+        maps = (1, 1)  # height and width of what is flattened
+        if name == first_dense and channels and len(shape) == 2:
+            maps = _maps(convention) or (math.isqrt(shape[0] // channels) or 1,) * 2
+        taken = (channels or shape[-2]) * math.prod(maps)
+        expected = (3, 3, taken, filters) if name in CONVOLUTIONS else (taken, filters)
         if shape != expected:
             report.matched.remove(f"{name}/weight")
             report.mismatched.append((f"{name}/weight", expected, kernel.shape))
-        size = (channels or 1, side, side) if name == TOP[0] else None
-        layers.append(Vgg16Layer(name, _ours(name, kernel, expected, convention, size), bias))
+        flattened = (channels or 1, *maps) if name == first_dense else None
+        layers.append(Vgg16Layer(name, _ours(name, kernel, expected, convention, flattened), bias))
         channels = filters
     if not report.is_complete:
         raise _refused(report)
@@ -234,31 +255,35 @@ def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
 
 
 def _our_shape(name: str, shape: Shape, convention: Convention) -> Shape:
-    if name not in TOP:
+    if name in CONVOLUTIONS:
         return _hwio(shape, convention) if len(shape) == 4 else shape
     if convention.dense == "(in, out)":
         return shape
     return math.prod(shape[1:]), shape[0]
 
 
+def _maps(convention: Convention) -> tuple[int, int] | None:
+    """(height, width) of the last feature maps, where the size of images is known."""
+    if convention.size is None:
+        return None
+    height, width = convention.size
+    return height >> len(BLOCKS), width >> len(BLOCKS)
+
+
 def _ours(
-    name: str, kernel: StoredArray, shape: Shape, convention: Convention, size: Shape | None
+    name: str, kernel: StoredArray, shape: Shape, convention: Convention, maps: Shape | None
 ) -> StoredArray:
-    """The kernel as ours lie; ``size``: (channels, height, width) of what the layer flattens."""
+    """The kernel as ours lie; ``maps``: (channels, height, width) of what the layer flattens."""
 
-    def read() -> Array:
-        array = kernel.read()
-        if name not in TOP:
-            if convention.kernels == "OIHW":
-                array = layouts.hwio_from_oihw(array)
-            return layouts.turned(array) if convention.turned else array
-        if convention.dense == "(out, in)":
-            array = layouts.in_out_from_out_in(array)
-        if size and convention.flatten == "CHW":
-            array = layouts.rows_from_channels_first(array, *size)
-        return array
+    def in_file(array: Array) -> Array:
+        if name in CONVOLUTIONS:
+            array = layouts.turned(array) if convention.turned else array
+            return layouts.oihw(array) if convention.kernels == "OIHW" else array
+        if maps and convention.flatten == "CHW":
+            array = layouts.channels_first(array, *maps)
+        return layouts.out_first(array) if convention.dense == "(out, in)" else array
 
-    return StoredArray(f"{name}/weight", shape, kernel.dtype, read)
+    return StoredArray(f"{name}/weight", shape, kernel.dtype, kernel.runs, in_file)
 
 
 def _refused(report: Vgg16Report) -> FileError:
