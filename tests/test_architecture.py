@@ -89,7 +89,7 @@ LAYERS = [
     ["folding"],
     ["loading"],
     # The workbook: tensors to cells on the left, files and programs on the right.
-    ["spreadsheet.names", "spreadsheet.style", "spreadsheet.trace"],
+    ["spreadsheet.names", "spreadsheet.pictures", "spreadsheet.style", "spreadsheet.trace"],
     ["spreadsheet.operands", "spreadsheet.formula", "spreadsheet.package", "spreadsheet.xlsx"],
     ["spreadsheet.blocks"],
     ["spreadsheet.plan", "spreadsheet.formula_check", "spreadsheet.sheet_xml"],
