@@ -33,6 +33,13 @@ class Engine(str, Enum):
     libreoffice = "libreoffice"
 
 
+class Layout(str, Enum):
+    """How the sheets of a book are laid out."""
+
+    strips = "strips"
+    lesson = "lesson"
+
+
 class _Commands(TyperGroup):
     """Commands whose expected failures are one line on stderr and exit code 2."""
 
@@ -200,6 +207,9 @@ def export(
     divide_by: Annotated[
         float, typer.Option(help="Divide inputs, as in training: 255 for pixels from 0 to 1.")
     ] = 1.0,
+    layout: Annotated[
+        Layout, typer.Option(help="Layers side by side, or one below the other as in the lesson.")
+    ] = Layout.strips,
     max_formulas: Annotated[int, typer.Option(min=1, help="Live formulas at most.")] = 50_000,
     force: Force = False,
 ) -> None:
@@ -218,7 +228,10 @@ def export(
     y = None if target is None else read_target(target)
     watch = _progress_bar()
     try:
-        done = export_xlsx(net, x, y, path, steps=steps, max_formulas=max_formulas, watch=watch)
+        done = export_xlsx(
+            net, x, y, path, steps=steps, layout=layout.value, max_formulas=max_formulas,
+            watch=watch,
+        )  # fmt: skip
     finally:
         watch.ends()
     print_export(done)

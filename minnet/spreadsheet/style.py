@@ -16,7 +16,9 @@ FONT = "Calibri"
 _THIN = Side(style="thin", color="BFBFBF")
 _THICK = Side(style="medium", color="7F7F7F")
 _BOX = Border(left=_THIN, right=_THIN, top=_THIN, bottom=_THIN)
+# Shrunk, a number that has grown stays legible; else it would turn into ###.
 _MIDDLE = Alignment(horizontal="center", shrink_to_fit=True)
+_RIGHT = Alignment(horizontal="right", shrink_to_fit=True)
 
 _INPUT_BLUE, _GREEN, _YELLOW, _PEACH, _GREY = "0000C0", "E2EFDA", "FFF2CC", "FCE4D6", "F2F2F2"
 _NUMBER_FILLS = {
@@ -94,17 +96,17 @@ _TEXT_STYLES: dict[str, dict[str, Any]] = {
     "integer": {
         "font": Font(name=FONT, size=10),
         "number_format": "#,##0",
-        "alignment": Alignment(horizontal="right"),
+        "alignment": _RIGHT,
     },
     "decimal": {
         "font": Font(name=FONT, size=10),
         "number_format": "0.0000",
-        "alignment": Alignment(horizontal="right"),
+        "alignment": _RIGHT,
     },
     "percent": {
         "font": Font(name=FONT, size=10),
         "number_format": "0.0%",
-        "alignment": Alignment(horizontal="right"),
+        "alignment": _RIGHT,
     },
     **{
         f"band {band}": {
