@@ -33,13 +33,6 @@ class Engine(str, Enum):
     libreoffice = "libreoffice"
 
 
-class Layout(str, Enum):
-    """How the sheets of a book are laid out."""
-
-    strips = "strips"
-    lesson = "lesson"
-
-
 class _Commands(TyperGroup):
     """Commands whose expected failures are one line on stderr and exit code 2."""
 
@@ -208,8 +201,8 @@ def export(
         float, typer.Option(help="Divide inputs, as in training: 255 for pixels from 0 to 1.")
     ] = 1.0,
     layout: Annotated[
-        Layout, typer.Option(help="Layers side by side, or one below the other as in the lesson.")
-    ] = Layout.strips,
+        str, typer.Option(help="strips, layers side by side, or lesson, one below the other.")
+    ] = "strips",
     max_formulas: Annotated[int, typer.Option(min=1, help="Live formulas at most.")] = 50_000,
     force: Force = False,
 ) -> None:
@@ -229,9 +222,8 @@ def export(
     watch = _progress_bar()
     try:
         done = export_xlsx(
-            net, x, y, path, steps=steps, layout=layout.value, max_formulas=max_formulas,
-            watch=watch,
-        )  # fmt: skip
+            net, x, y, path, steps=steps, layout=layout, max_formulas=max_formulas, watch=watch
+        )
     finally:
         watch.ends()
     print_export(done)

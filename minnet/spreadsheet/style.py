@@ -155,6 +155,9 @@ class Styles:
         return self._known[key]
 
 
+_POWERS = "0.0E+00;-0.0E+00;0"  # nothing is 0, not 0.0E+00
+
+
 def number_format(values: Array) -> str:
     """Two digits that mean something, in a narrow column."""
     finite = np.abs(values[np.isfinite(values)].astype(float))
@@ -162,7 +165,7 @@ def number_format(values: Array) -> str:
     if largest < 1e5 and bool(np.all(finite == np.round(finite))) and finite.size:
         return "0"
     for limit, text in (
-        (1e5, "0.0E+00"),
+        (1e5, _POWERS),
         (1e3, "0"),
         (1e2, "0.0"),
         (0.05, "0.00"),
@@ -170,7 +173,7 @@ def number_format(values: Array) -> str:
     ):
         if largest >= limit:
             return text
-    return "0.0E+00"
+    return _POWERS
 
 
 def colour_scale(role: str, values: Array) -> Rule | None:
