@@ -205,6 +205,9 @@ def export(
     divide_by: Annotated[
         float, typer.Option(help="Divide inputs, as in training: 255 for pixels from 0 to 1.")
     ] = 1.0,
+    layout: Annotated[
+        str, typer.Option(help="strips, layers side by side, or lesson, one below the other.")
+    ] = "strips",
     max_formulas: Annotated[int, typer.Option(min=1, help="Live formulas at most.")] = 50_000,
     force: Force = False,
 ) -> None:
@@ -223,7 +226,9 @@ def export(
     y = None if target is None else read_target(target)
     watch = _progress_bar()
     try:
-        done = export_xlsx(net, x, y, path, steps=steps, max_formulas=max_formulas, watch=watch)
+        done = export_xlsx(
+            net, x, y, path, steps=steps, layout=layout, max_formulas=max_formulas, watch=watch
+        )
     finally:
         watch.ends()
     print_export(done)

@@ -172,3 +172,16 @@ def test_diff_of_two_books(reader: Path, tmp_path: Path) -> None:
     assert "last_weight" not in stdout
     assert invoke("diff", one, other, "--tolerance", "5")[0] == 0
     assert "nowhere.xlsx" in refused("diff", one, tmp_path / "nowhere.xlsx")
+
+
+def test_the_lessons_layout(tmp_path: Path) -> None:
+    model, path = Sequential([Dense(2, "softmax", input_dim=3)], seed=0), tmp_path / "book.xlsx"
+    saved = tmp_path / "model.safetensors"
+    model.save(saved)
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))
+    arguments = ("--input", tmp_path / "x.npy", "-o", path, "--layout")
+    assert invoke("export", saved, *arguments, "lesson")[0] == 0
+    right(path)
+    names = open_book(path).names
+    assert names["x"].column == names["dense_1_weight"].column < names["dense_1_bias"].column
+    assert "unknown layout" in refused("export", saved, *arguments, "spiral", "--force")

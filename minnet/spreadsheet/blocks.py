@@ -31,6 +31,8 @@ class Block:
     order: Array = field(init=False)
     row: int = 0  # of its first number, set by the layout
     column: int = 0
+    beside: int = 0  # columns to its right that are kept free, for pictures
+    below: int = 0  # rows below it, likewise
 
     def __post_init__(self) -> None:
         self.order = arrange(self.node.shape, self.lies)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from openpyxl import Workbook
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.hyperlink import Hyperlink
+from openpyxl.worksheet.page import PageMargins
 from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.errors import WorkbookError
 from minnet.ops.base import CellWriter
+from minnet.spreadsheet.answers import Answers, Reading, answers_of
 from minnet.spreadsheet.blocks import Block
+from minnet.spreadsheet.draws import Draws
 from minnet.spreadsheet.formulas import Formulas
-from minnet.spreadsheet.labels import LOSS, RATE
+from minnet.spreadsheet.input_pictures import InputPictures
+from minnet.spreadsheet.labels import RATE
 from minnet.spreadsheet.layout import FIRST_BAND_ROW
-from minnet.spreadsheet.names import a1, quote_sheet
-from minnet.spreadsheet.operands import Cells
+from minnet.spreadsheet.names import a1, column_letters, quote_sheet
 from minnet.spreadsheet.page import Page, PageRows
 from minnet.spreadsheet.passes import Pass
 from minnet.spreadsheet.plan import Plan
@@ -33,7 +38,11 @@ HOW_TO_READ = (
     "Black numbers are formulas: click one to see how it is made."
 )
 RATE_CELL, RESULT_CELL, ACCURACY_CELL = (3, 3), (3, 6), (3, 9)
-MOST_TERMS_OF_ACCURACY = 60  # its formula has one for each prediction
+#: Columns of "class" and "how sure" with their values: where the loss would be, or after it all.
+CLASS_COLUMNS, LATER_CLASS_COLUMNS = (5, 6, 8, 9), (13, 15, 17, 18)
+MOST_ANSWERS = 100  # rows
+ANSWER_WIDTH = 14.0  # characters
+COLUMNS_OF_A_PAGE = 60  # that can still be read on paper
 
 
 class Book:
@@ -58,6 +67,8 @@ class Book:
         sheet.page_setup.orientation = "landscape"
         sheet.page_setup.paperSize = 8  # A3
         sheet.page_setup.fitToHeight = 0
+        sheet.page_margins = PageMargins(0.4, 0.4, 0.5, 0.5)
+        sheet.oddFooter.center.text = "&A, page &P of &N"
         sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
         return sheet
 
@@ -83,6 +94,17 @@ class Book:
         rows.hyperlinks.append(Hyperlink(ref=a1(row, column), location=target))
 
 
+@dataclass(frozen=True)
+class Look:
+    """What the caller chose about the sheets that show passes."""
+
+    layout: str = "strips"
+    class_names: Sequence[str] = ()
+
+
+PLAIN = Look()
+
+
 class StepSheet:
     """A pass on a sheet of its own, with the learning rate and the result frozen on top."""
 
@@ -93,22 +115,45 @@ class StepSheet:
         heading: str,
         step: Pass,
         links: Mapping[Node, CellWriter] | None = None,
+        look: Look = PLAIN,
+        pictures: Sequence[Any] | None = None,
+        draws: Draws | None = None,
     ):
+        """``links``: where leaves are read from other sheets. ``pictures``: one for each row.
+
+        ``draws``: the weights that are drawn at random.
+        """
         self.book = book
         self.title = title
         self.step = step
         self.rows = PageRows()
         self.sheet = book.sheet(title, self.rows)
         self.plan = Plan(step.trace)
-        self.page = Page(self.sheet, self.rows, book.styles, self.plan, FIRST_BAND_ROW)
+        inputs = [self.block(node) for node in step.inputs if node.kind == "input"]
+        shown = [InputPictures(inputs[0], pictures)] if inputs else []
+        self.page = Page(self.sheet, self.rows, book.styles, self.plan, FIRST_BAND_ROW, look.layout)
+        for picture in shown:
+            picture.put(self.sheet, self.rows, book.styles.text("words"))
         self.formulas = Formulas(self.plan, RATE, links)
-        self.page.write(self.formulas, {UPDATE: f"UPDATE   {step.rule}"})
-        self.page.set_widths()
-        self._accuracy = self._measure_accuracy()
+        if draws is not None:
+            drawn = draws.links(self.plan, self.formulas)
+            self.formulas = Formulas(self.plan, RATE, {**(links or {}), **drawn})
+        rule = {UPDATE: f"UPDATE   {step.rule}"}
+        self.page.write(self.formulas, rule, explained=self.is_first)
+        self._answers = answers_of(step, self.plan, self.formulas, look.class_names)
+        self._accuracy = None if self._answers is None else self._answers.accuracy()
         self._write_header(heading)
+        self._write_answers()
         self._name_blocks()
         self.sheet.freeze_panes = "A4"
-        self.sheet.sheet_view.zoomScale = 90
+        self._fit_page()
+
+    def _fit_page(self) -> None:
+        """As many pages side by side as it takes to read them; the header on each of them."""
+        columns = self.page.layout.last_column
+        self.sheet.page_setup.fitToWidth = math.ceil(columns / COLUMNS_OF_A_PAGE)
+        self.sheet.print_title_rows = "1:3"
+        self.sheet.sheet_view.zoomScale = 90 if columns <= COLUMNS_OF_A_PAGE else 70
 
     def reference(self, node: Node) -> CellWriter:
         """How another sheet refers to a node's cells."""
@@ -138,8 +183,7 @@ class StepSheet:
             put(3, 1, "base rate" if changes else "learning rate", style=style("label"))
             if not self.is_first:
                 rate, formula = self.rate
-                look = "knob" if self.step.step_rate is None else _reading(rate)
-                put(*RATE_CELL, rate, formula, style(look))
+                put(*RATE_CELL, rate, formula, style(_reading(rate)))
             else:
                 put(*RATE_CELL, self.step.rate, style=style("knob"))
                 self.book.name(RATE, self.title, "$C$3")
@@ -149,25 +193,50 @@ class StepSheet:
             value = float(self.step.result.value.reshape(-1)[0])
             own = self.formulas.cells_of(self.block(self.step.result)).cell(0)
             put(*RESULT_CELL, value, own, style(_reading(value)))
-        elif self.step.result.name == "softmax":
-            self._write_class()
+        if self._answers is not None and self._answers.single:
+            self._write_class(self._answers, self.step.result.value.size > 1)
         if self._accuracy is not None:
             put(3, 8, "accuracy", style=style("label"))
             put(*ACCURACY_CELL, *self._accuracy, style("reading"))
         self.book.link(self.title, (3, 11), "← contents", CONTENTS)
 
-    def _write_class(self) -> None:
-        """What a classifier says about the first row: the class, counted from 0, and how sure."""
+    def _write_class(self, answers: Answers, in_front: bool) -> None:
+        """What a classifier says about the first row: the class, and how sure it is."""
         put, style = self.rows.put, self.book.styles.text
-        result = self.step.result
-        cells = self.formulas.cells_of(self.block(result))
-        row, width = result.value.reshape(-1, result.shape[-1])[0], result.shape[-1]
-        put(3, 5, "class", style=style("label"))
-        put(*RESULT_CELL, int(row.argmax()), f"{_place_of_largest(cells, 0, width)}-1",
-            style("verdict"))  # fmt: skip
-        put(3, 8, "how sure", style=style("label"))
-        put(*ACCURACY_CELL, float(row.max()), f"MAX({cells.area(np.arange(width))})",
-            style("reading"))  # fmt: skip
+        a, b, c, d = CLASS_COLUMNS if in_front else LATER_CLASS_COLUMNS
+        put(3, a, "class" if answers.rows == 1 else "row 1: class", style=style("label"))
+        put(3, b, *answers.answer(0), style("verdict"))
+        put(3, c, "how sure", style=style("label"))
+        put(3, d, *answers.sureness(0), style("reading"))
+
+    def link_before(self, other: StepSheet) -> None:
+        """A way back to the step before this one."""
+        self.book.link(self.title, (3, 20), f"← {other.title}", other.title)
+
+    def link_after(self, other: StepSheet) -> None:
+        """A way on to the step after this one."""
+        self.book.link(self.title, (3, 22), f"{other.title} →", other.title)
+
+    def _write_answers(self) -> None:
+        """At the end of the forward pass, for each row: the class, how sure, and what was right."""
+        answers = self._answers
+        if answers is None or not answers.single or answers.rows > MOST_ANSWERS:
+            return
+        put, style = self.rows.put, self.book.styles.text
+        top, first = self.block(answers.found).row, self.page.layout.last_column + 2
+        readings: list[tuple[str, str, Callable[[int], Reading]]] = [
+            ("class", "the largest in its row", answers.answer),
+            ("how sure", "how large", answers.sureness),
+        ]
+        if answers.has_targets:
+            readings.append(("target", "the right class", answers.wanted))
+        for column, (title, words, read) in enumerate(readings, first):
+            put(top - 2, column, title, style=style("label"))
+            put(top - 1, column, words, style=style("words"))
+            look = style("reading" if title == "how sure" else "verdict")
+            for row in range(answers.rows):
+                put(top + row, column, *read(row), look)
+            self.sheet.column_dimensions[column_letters(column)].width = ANSWER_WIDTH
 
     @property
     def rate(self) -> tuple[float, str]:
@@ -209,51 +278,6 @@ class StepSheet:
             if name is not None:
                 self.book.name(name, self.title, self.page.area(block), local=not self.is_first)
 
-    def _measure_accuracy(self) -> tuple[float, str] | None:
-        """The share of right predictions, as the metric ``accuracy`` has it, and its formula."""
-        target, found = self.step.target, self._probabilities()
-        if target is None or found is None:
-            return None
-        by_output = found.name == "sigmoid"
-        count = found.value.size if by_output else len(found.value)
-        if count > MOST_TERMS_OF_ACCURACY:
-            return None
-        cells, truth = (self.formulas.cells_of(self.block(n)) for n in (found, target))
-        if by_output:
-            right = (found.value >= 0.5) == (target.value.reshape(found.shape) >= 0.5)
-            terms = [_same_answer(cells.cell(k), truth.cell(k)) for k in range(count)]
-        else:
-            targets = target.value.reshape(count, -1)
-            one_hot = targets.shape[1] > 1
-            right = found.value.argmax(1) == (targets.argmax(1) if one_hot else targets[:, 0])
-            width = found.shape[1]
-            wanted = [
-                _place_of_largest(truth, i, width) if one_hot else f"{truth.cell(i)}+1"
-                for i in range(count)
-            ]
-            terms = [
-                f"IF({_place_of_largest(cells, i, width)}={w},1,0)" for i, w in enumerate(wanted)
-            ]
-        return float(np.mean(right)), f"({'+'.join(terms)})/{count}"
-
-    def _probabilities(self) -> Node | None:
-        """The prediction of a classifier: the loss's softmax or sigmoid."""
-        for node in self.plan.blocks:
-            in_loss = node.scope.name == LOSS and node.value.ndim == 2
-            if in_loss and node.name in ("softmax", "sigmoid"):
-                return node
-        return None
-
 
 def _reading(value: float) -> str:
     return "reading" if abs(value) >= 1e-3 or value == 0 else "small reading"
-
-
-def _same_answer(prediction: str, truth: str) -> str:
-    # Not (p>=0.5)=(y>=0.5): not every program compares truth values.
-    return f"IF({prediction}>=0.5,IF({truth}>=0.5,1,0),IF({truth}>=0.5,0,1))"
-
-
-def _place_of_largest(cells: Cells, row: int, width: int) -> str:
-    area = cells.area(np.arange(row * width, (row + 1) * width))
-    return f"MATCH(MAX({area}),{area},0)"

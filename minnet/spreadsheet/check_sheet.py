@@ -84,7 +84,6 @@ class CheckSheet:
         }
         formulas = Formulas(plan, RATE, links)
         page.write(formulas, {FORWARD: f"FORWARD with the chosen weight {word} epsilon"})
-        page.set_widths()
         cell = formulas.cells_of(plan.blocks[step.result]).cell(0)
         self._results.append((float(step.result.value), cell))
         return page.layout.last_row + 3

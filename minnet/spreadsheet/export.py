@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from minnet.recording import no_grad, training_mode
 from minnet.several import as_tensors, each, parts_of
 from minnet.spreadsheet.book import NETWORK, Book, StepSheet
 from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
+from minnet.spreadsheet.draws import Draws
 from minnet.spreadsheet.overview import TRAINING, ContentsSheet, TrainingSheet
 from minnet.spreadsheet.passes import (
     Pass,
@@ -26,6 +28,7 @@ from minnet.spreadsheet.passes import (
     trace_step,
 )
 from minnet.spreadsheet.trace import Node
+from minnet.spreadsheet.wishes import Wish
 from minnet.spreadsheet.xlsx import Watch, save
 from minnet.tensor import Array, Tensor, wrap
 
@@ -56,6 +59,10 @@ def export_xlsx(
     max_formulas: int = MOST_FORMULAS,
     title: str | None = None,
     notes: Sequence[str] = (),
+    layout: Literal["strips", "lesson"] = "strips",
+    random_weights: Literal["values", "live"] = "values",
+    class_names: Sequence[str] | None = None,
+    pictures: Sequence[Any] | None = None,
     watch: Watch | None = None,
 ) -> Export:
     """Write a workbook in which every number of a pass is a live formula.
@@ -72,6 +79,14 @@ def export_xlsx(
     Everything is computed in float64, as a spreadsheet does, from the float32 weights. ``check``
     adds a sheet that compares a gradient with a finite difference. ``max_formulas`` guards against
     books too large to open with pleasure. ``notes``: paragraphs of your own for the first sheet.
+
+    ``layout`` of the sheets: "strips", a column strip for each layer, or "lesson", one block below
+    the other as in fast.ai's ``layers_example``, for chains of dense layers. ``random_weights``
+    "live" writes weights as draws of the spreadsheet, new ones at every recalculation, instead of
+    the model's, which are stored beside them. ``class_names``: of a
+    classifier, in the order of its outputs; by default the model's own, where it has some.
+    ``pictures``: for each row of ``x``, a Pillow image or uint8 pixels to be shown with the row's
+    numbers; by default inputs that are images are shown themselves.
     ``watch`` hears about the file's size and how much of it is written
     (:class:`~minnet.spreadsheet.xlsx.Watch`).
 
@@ -82,6 +97,9 @@ def export_xlsx(
         raise ArgumentError(mismatch("export_xlsx", "path=", "none", "Say where to write."))
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ArgumentError(mismatch("export_xlsx", "steps of 1 or more", repr(steps)))
+    wish = Wish(
+        Path(path), max_formulas, title, notes, layout, random_weights, class_names, pictures, watch
+    )
     if hasattr(subject, "loss_of"):
         if x is None or inputs is not None:
             raise ArgumentError(
@@ -91,9 +109,8 @@ def export_xlsx(
             if steps != 1 or batch_size is not None:
                 received = "steps to train without y"
                 raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
-            return _export_prediction(subject, x, Path(path), max_formulas, title, watch)
-        plan = _ModelExport(subject, x, y, steps, batch_size)
-        return plan.write(Path(path), check, max_formulas, title, notes, watch)
+            return _export_prediction(subject, x, wish)
+        return _ModelExport(subject, x, y, steps, batch_size, wish).write(check)
     if not callable(subject):
         raise ArgumentError(
             mismatch("export_xlsx", "a model or a function of tensors", type(subject).__name__)
@@ -104,17 +121,19 @@ def export_xlsx(
                 "export_xlsx of a function", "inputs={name: array}, and one step", "other arguments"
             )
         )
-    return _export_function(subject, inputs, Path(path), max_formulas, title, notes, watch)
+    wish.require_function()
+    return _export_function(subject, inputs, wish)
 
 
 class _ModelExport:
     """The passes of a model's training steps, then the sheets that show them."""
 
-    def __init__(self, model: Any, x: Any, y: Any, steps: int, batch_size: int | None):
+    def __init__(self, model: Any, x: Any, y: Any, steps: int, batch_size: int | None, wish: Wish):
         x, y = model.prepare(x, y)
-        self._source = model
+        self._source, self._wish = model, wish
         self._exact = model.astype(np.float64)
         self._x, self._y = each(_as_float64, x), each(_as_float64, y)
+        self._look = wish.look(model, len(x))
         size = len(x) if batch_size is None else batch_size
         if size < 1:
             raise ArgumentError(mismatch("export_xlsx", "batch_size of 1 or more", repr(size)))
@@ -123,23 +142,16 @@ class _ModelExport:
             slice(s, s + size) for s in (starts[k % len(starts)] for k in range(steps))
         ]
 
-    def write(
-        self,
-        path: Path,
-        check: bool,
-        max_formulas: int,
-        title: str | None,
-        notes: Sequence[str],
-        watch: Watch | None,
-    ) -> Export:
+    def write(self, check: bool) -> Export:
+        wish = self._wish
         trained = sum(p.size for p in self._exact.trainable_parameters())
-        self._require_size(2 * trained, max_formulas)  # gradients and new weights alone
+        self._require_size(2 * trained)  # gradients and new weights alone
         # A copy, so that the check sheet draws the dropout masks of the first step again.
         model = self._exact.astype(np.float64)
         first = self._trace(model, self._batches[0])
-        self._require_size(first.least_formulas(), max_formulas)
+        self._require_size(first.least_formulas())
         book = Book()
-        contents = ContentsSheet(book, title or f"minnet: {self._source.name}")
+        contents = ContentsSheet(book, wish.title or f"minnet: {self._source.name}")
         sheets, passes = self._write_steps(book, model, first)
         others = []
         if check and first.new:
@@ -151,8 +163,8 @@ class _ModelExport:
             TrainingSheet(book).fill(sheets)
             others.append((TRAINING, "learning rate and loss of every step, with a chart"))
         difference = self._float32_difference(first)
-        contents.fill(sheets, others, _facts(difference), notes)
-        return _save(book, path, passes, max_formulas, watch, difference)
+        contents.fill(sheets, others, _facts(difference, wish.live), wish.notes, self._look)
+        return _save(book, wish, passes, difference)
 
     def _trace(self, model: Any, batch: slice) -> Pass:
         step = trace_step(model, self._x[batch], self._y[batch])
@@ -169,13 +181,18 @@ class _ModelExport:
             title = NETWORK if number == 1 else f"step {number}"
             links = self._links(step, sheets, batch) if sheets else None
             heading = f"{self._source.name}: training step {number}"
-            sheets.append(StepSheet(book, title, heading, step, links))
+            draws = Draws(model, step) if self._wish.live and number == 1 else None
+            pictures = None if self._wish.pictures is None else self._wish.pictures[batch]
+            sheets.append(StepSheet(book, title, heading, step, links, self._look, pictures, draws))
             passes.append(step)
             _advance(model, step)
             by_name = {p.name: new for p, new in step.new.items()}
             for parameter in model.parameters():
                 if parameter.name in by_name:
                     parameter.data = by_name[parameter.name].value
+        for before, after in pairwise(sheets):
+            after.link_before(before)
+            before.link_after(after)
         return sheets, passes
 
     def _links(self, step: Pass, sheets: list[StepSheet], batch: slice) -> dict[Node, CellWriter]:
@@ -205,10 +222,10 @@ class _ModelExport:
         batch = self._batches[0]
         return trace_loss(model, self._x[batch], self._y[batch])
 
-    def _require_size(self, formulas: int, most: int) -> None:
+    def _require_size(self, formulas: int) -> None:
         """Refuse before the work is done; what is counted here is the least that a sheet needs."""
-        if formulas * len(self._batches) > most:
-            raise too_large(formulas * len(self._batches), most)
+        if formulas * len(self._batches) > self._wish.most:
+            raise too_large(formulas * len(self._batches), self._wish.most)
 
     def _float32_difference(self, first: Pass) -> float | None:
         """The largest difference that float32 makes to the loss and the last layer's output."""
@@ -242,31 +259,25 @@ def _advance(model: Any, step: Pass) -> None:
     )
 
 
-def _export_prediction(
-    model: Any, x: Any, path: Path, most: int, title: str | None, watch: Watch | None
-) -> Export:
+def _export_prediction(model: Any, x: Any, wish: Wish) -> Export:
     """The forward pass alone, as ``predict`` makes it."""
     inputs = model.prepare_inputs(x)
-    step = trace_prediction(model.astype(np.float64), each(_as_float64, inputs))
+    look = wish.look(model, len(inputs))
+    exact = model.astype(np.float64)
+    step = trace_prediction(exact, each(_as_float64, inputs))
     _require_finite(step)
-    if step.least_formulas() > most:
-        raise too_large(step.least_formulas(), most)
+    if step.least_formulas() > wish.most:
+        raise too_large(step.least_formulas(), wish.most)
     book = Book()
-    contents = ContentsSheet(book, title or f"minnet: {model.name}")
-    sheet = StepSheet(book, NETWORK, f"{model.name}: prediction", step)
-    contents.fill([sheet], [], ["No targets, no loss: the book shows the forward pass alone."])
-    return _save(book, path, [step], most, watch)
+    contents = ContentsSheet(book, wish.title or f"minnet: {model.name}")
+    heading, draws = f"{model.name}: prediction", Draws(exact, step) if wish.live else None
+    sheet = StepSheet(book, NETWORK, heading, step, None, look, wish.pictures, draws)
+    facts = ["No targets, no loss: the book shows the forward pass alone."]
+    contents.fill([sheet], [], facts + _facts(None, wish.live), wish.notes, look)
+    return _save(book, wish, [step])
 
 
-def _export_function(
-    fn: Callable[..., Any],
-    inputs: Mapping[str, Any],
-    path: Path,
-    most: int,
-    title: str | None,
-    notes: Sequence[str],
-    watch: Watch | None,
-) -> Export:
+def _export_function(fn: Callable[..., Any], inputs: Mapping[str, Any], wish: Wish) -> Export:
     arrays = {}
     for name, value in inputs.items():
         array = np.asarray(value.data if isinstance(value, Tensor) else value)
@@ -278,26 +289,20 @@ def _export_function(
     step = trace_function(fn, arrays)
     _require_finite(step)
     book = Book()
-    name = title or f"minnet: {getattr(fn, '__name__', 'function').replace('<lambda>', 'function')}"
-    contents = ContentsSheet(book, name)
-    sheet = StepSheet(book, NETWORK, name, step)
-    contents.fill([sheet], [], [], notes)
-    return _save(book, path, [step], most, watch)
+    name = getattr(fn, "__name__", "function").replace("<lambda>", "function")
+    title = wish.title or f"minnet: {name}"
+    contents = ContentsSheet(book, title)
+    sheet = StepSheet(book, NETWORK, title, step)
+    contents.fill([sheet], [], [], wish.notes)
+    return _save(book, wish, [step])
 
 
-def _save(
-    book: Book,
-    path: Path,
-    passes: list[Pass],
-    most: int,
-    watch: Watch | None,
-    difference: float | None = None,
-) -> Export:
+def _save(book: Book, wish: Wish, passes: list[Pass], difference: float | None = None) -> Export:
     formulas = sum(rows.formulas for rows in book.rows.values())
-    if formulas > most:
-        raise too_large(formulas, most)
-    save(book.workbook, book.rows, path, watch)
-    return Export(path, formulas, list(book.rows), passes, difference)
+    if formulas > wish.most:
+        raise too_large(formulas, wish.most)
+    save(book.workbook, book.rows, wish.path, wish.watch)
+    return Export(wish.path, formulas, list(book.rows), passes, difference)
 
 
 def too_large(formulas: int, most: int) -> WorkbookError:
@@ -322,12 +327,17 @@ def _require_finite(step: Pass) -> None:
             )
 
 
-def _facts(difference: float | None) -> list[str]:
-    if difference is None:
-        return []
-    return [
-        f"Largest difference between float32 and float64, in outputs and loss: {difference:.2g}."
-    ]
+def _facts(difference: float | None, live: bool) -> list[str]:
+    facts = []
+    if difference is not None:
+        what = "Largest difference between float32 and float64, in outputs and loss"
+        facts.append(f"{what}: {difference:.2g}.")
+    if live:
+        facts.append(
+            "The weights are drawn anew at every recalculation (press F9). Stored beside the "
+            "formulas are those of the model."
+        )
+    return facts
 
 
 def _as_float64(y: Array) -> Array:

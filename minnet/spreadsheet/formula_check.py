@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ _FUNCTIONS = {
         ("EXP", "LN", "SQRT", "TANH", "ABS", "NORMSDIST", "COS", "SIN", "INT"), _Function(1, 1)
     ),
     **dict.fromkeys(
-        ("SUMPRODUCT", "SUM", "MAX", "MIN", "AVERAGE", "VARP", "AND"),
+        ("SUMPRODUCT", "SUM", "MAX", "MIN", "AVERAGE", "VARP", "COUNT", "AND"),
         _Function(1, MAX_ARGUMENTS, range(MAX_ARGUMENTS)),
     ),
     "IF": _Function(2, 3),
@@ -41,6 +42,14 @@ ALLOWED_FUNCTIONS = frozenset(_FUNCTIONS)
 _VOLATILE = {"RAND", "RANDBETWEEN", "NOW", "TODAY", "OFFSET", "INDIRECT", "CELL", "INFO"}
 _OPERANDS = {"number", "text", "cell", "range", "name", "error", "function", "open"}
 _END = Token("end", "")
+
+
+_DRAW = re.compile(r"NORMINV\(RAND\(\),0,\$?[A-Z]{1,3}\$?[0-9]+\)")
+
+
+def is_draw(formula: str) -> bool:
+    """Whether a formula draws a random weight: the one volatile formula of our books."""
+    return _DRAW.fullmatch(formula) is not None
 
 
 class Problem(NamedTuple):

@@ -35,7 +35,7 @@ class Formulas:
     def cells_of(self, block: Block, sheet: str = "") -> Cells:
         """The block's own cells in its tensor's shape, as another formula refers to them."""
         node = block.node
-        shared = node.kind in ("parameter", "seed") or block.lies == FILTERS
+        shared = node.kind in ("parameter", "scale", "seed") or block.lies == FILTERS
         shared = shared or (block.band == UPDATE and node.value.ndim == 0)
         fixed = shared or node in self._plan.helpers.values()
         return Cells(block.local_addresses() + block.origin, sheet, fixed)

@@ -22,6 +22,7 @@ _EXPLAINED = {
     "mask": "1 keeps, 0 drops: change it",
     "constant": "constants",
     "seed": "the chain rule starts with 1",
+    "scale": "standard deviation of the draws",
 }
 _LEARNED = {
     TRANSPOSED: "one row per neuron",
@@ -64,13 +65,17 @@ class Labels:
             return self._remembered(node, slot)
         if block.slot.gradient is node:
             return f"{GRADIENT}{slot}"
-        if node in self._plan.helpers.values():
+        if self.is_helper(node):
             return f"{slot}ᵀ" if block.lies == TRANSPOSED else f"{slot} again"
         if isinstance(node.op, Placement):
             return node.name or f"{slot} {node.op.done}"
         if block.band == FORWARD:
             return self._own_name(node)
         return f"for new {slot}" if block.band == UPDATE else f"back through {slot}"
+
+    def is_helper(self, node: Node) -> bool:
+        """Whether it is a copy that another formula needs to lie otherwise."""
+        return node in self._plan.helpers.values()
 
     def _remembered(self, node: Node, slot: str) -> str:
         """A new value, or what the optimizer remembers of a tensor: "new weight velocity"."""
@@ -113,7 +118,7 @@ class Labels:
                 learned = any(t.requires_grad for t in node.tensors)
                 return _LEARNED.get(block.lies, "learned" if learned else "kept, not learned")
             return _EXPLAINED.get(node.kind, "")
-        if node in self._plan.helpers.values():
+        if self.is_helper(node):
             return "the same numbers" + (", transposed" if block.lies == TRANSPOSED else "")
         text = node.op.words(*self._operands(node, node))
         return "= " + shorten(_typeset(text))

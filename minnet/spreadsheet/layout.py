@@ -7,10 +7,13 @@ below that.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minnet.errors import WorkbookError
 from minnet.spreadsheet.blocks import COLUMN, TRANSPOSED, Block
+from minnet.spreadsheet.explanations import short_shape
 from minnet.spreadsheet.labels import Labels
 from minnet.spreadsheet.names import MAX_COLUMNS, MAX_ROWS
 from minnet.spreadsheet.plan import Plan
@@ -21,6 +24,9 @@ TITLE_ROWS = 2  # a block's name and its formula in words
 FIRST_BAND_ROW = 4  # above it: title, how to read, learning rate and loss
 NAME_CHARACTERS, WORDS_CHARACTERS = 7.0, 10.0  # that fit above one column, by size of type
 WIDEST_TITLE = 5  # columns
+NARROWEST_BAR = 12  # columns
+COLUMN_WIDTH = 6.9
+Place = tuple[int, int]  # row, column
 
 
 @dataclass
@@ -30,6 +36,45 @@ class Strip:
     last: int
 
 
+class Sign(NamedTuple):
+    """A text on the page that belongs to no block; ``columns`` of its row have its style."""
+
+    row: int
+    column: int
+    columns: int
+    text: str
+    style: str
+    scope: Scope | None = None  # of which layer it is the name
+
+
+Stacks = dict[Node, dict[str, list[Block]]]
+
+
+def stacks_of(plan: Plan) -> Stacks:
+    """The blocks of each forward tensor by their bands, the tensor itself, or what it became,
+    first."""
+    stacks: Stacks = {}
+    for block in plan.blocks.values():
+        stack = stacks.setdefault(block.slot, {}).setdefault(block.band, [])
+        tensor_itself = block.node in (block.slot, block.slot.gradient)
+        first = tensor_itself or block.node.name == f"new {block.slot.name}"
+        stack.insert(0, block) if first else stack.append(block)
+    return stacks
+
+
+def scope_title(scope: Scope) -> str:
+    return f"{scope.name} · {scope.description}" if scope.description else scope.name
+
+
+def check_size(rows: int, columns: int) -> None:
+    """Raises :class:`~minnet.errors.WorkbookError` for more than a sheet has."""
+    if columns > MAX_COLUMNS or rows > MAX_ROWS:
+        raise WorkbookError(
+            f"The network needs {rows:,} rows × {columns:,} columns, more than the {MAX_ROWS:,} × "
+            f"{MAX_COLUMNS:,} of a sheet. Export a smaller batch or a narrower network."
+        )
+
+
 class Layout:
     """Sets the row and column of every block of a plan."""
 
@@ -37,19 +82,46 @@ class Layout:
         self._plan = plan
         self._labels = labels
         self.strips: list[Strip] = []
-        self.bands: dict[str, int] = {}  # the row of each band's bar
-        self._stacks: dict[Node, dict[str, list[Block]]] = {}
-        for block in plan.blocks.values():
-            stack = self._stacks.setdefault(block.slot, {}).setdefault(block.band, [])
-            stack.insert(0, block) if self._is_first(block) else stack.append(block)
+        self._bands: dict[str, int] = {}  # the row of each band's bar
+        self._stacks = stacks_of(plan)
         self.last_column = self._set_columns()
         self.last_row = self._set_rows(first_row)
-        self._check_size()
+        check_size(self.last_row, self.last_column)
 
-    @staticmethod
-    def _is_first(block: Block) -> bool:
-        tensor_itself = block.node in (block.slot, block.slot.gradient)
-        return tensor_itself or block.node.name == f"new {block.slot.name}"
+    # -- what stands around the blocks -------------------------------------------------------------
+
+    def title(self, block: Block) -> str:
+        """A block's name, and its shape as it lies where there is room for it."""
+        name, node = self._labels.short(block.node), block.node
+        if node is not block.slot or node.value.ndim < 2 or node.value.size < 2:
+            return name
+        titled = f"{name}  {short_shape(block)}"
+        room = max(block.width, self._title_width(block))
+        return titled if len(titled) <= room * NAME_CHARACTERS else name
+
+    def places_of_words(self, block: Block) -> tuple[Place, Place | None]:
+        """Where a block's title stands, and its formula in words."""
+        return (block.row - 2, block.column), (block.row - 1, block.column)
+
+    def signs(self, band_titles: Mapping[str, str]) -> Iterator[Sign]:
+        """The bars of the bands, and the names of the layers below them."""
+        for band, row in self._bands.items():
+            width = max(self.last_column, NARROWEST_BAR)
+            yield Sign(row, 1, width, band_titles[band], f"band {band}")
+            for strip in self.strips:
+                text = scope_title(strip.scope)
+                if band == FORWARD and strip is not self.strips[-1]:
+                    text = f"{text}  →"
+                elif band == BACKWARD and strip is not self.strips[0]:
+                    text = f"←  {text}"
+                columns = strip.last - strip.first + 1
+                yield Sign(row + 1, strip.first, columns, text, "strip", strip.scope)
+
+    def widths(self) -> dict[int, float]:
+        """The width of each column, in characters."""
+        return dict.fromkeys(range(1, max(self.last_column, NARROWEST_BAR) + 1), COLUMN_WIDTH)
+
+    # -- where they stand --------------------------------------------------------------------------
 
     @staticmethod
     def _by_right(block: Block) -> bool:
@@ -77,14 +149,13 @@ class Layout:
 
     def _ends_the_rows_of(self, bias: Block, weight: Block) -> bool:
         """A bias stands at the end of its neurons' rows, unless that would cover a title."""
-        pair = bias.lies == COLUMN and weight.lies == TRANSPOSED and bias.height == weight.height
         blocks = [b for stack in self._stacks[weight.slot].values() for b in stack]
-        return pair and all(
+        return is_bias_of(bias, weight) and all(
             self._title_width(b) <= weight.width for b in blocks if self._by_right(b)
         )
 
     def _width(self, block: Block) -> int:
-        return max(block.width, self._title_width(block))
+        return max(block.width + block.beside, self._title_width(block))
 
     def _title_width(self, block: Block) -> int:
         name, words = self._labels.short(block.node), self._labels.words(block.node)
@@ -95,21 +166,18 @@ class Layout:
         for band in BANDS:
             if not any(band in stack for stack in self._stacks.values()):
                 continue
-            self.bands[band] = row
+            self._bands[band] = row
             top = lowest = row + 2  # the bar, the layers' names
             for stack in self._stacks.values():
                 below = top
                 for block in stack.get(band, ()):
                     block.row = below + TITLE_ROWS
-                    below = block.row + block.height + 1
+                    below = block.row + block.height + block.below + 1
                 lowest = max(lowest, below)
             row = lowest + 1
         return row - 2
 
-    def _check_size(self) -> None:
-        if self.last_column > MAX_COLUMNS or self.last_row > MAX_ROWS:
-            raise WorkbookError(
-                f"The network needs {self.last_row:,} rows × {self.last_column:,} columns, more "
-                f"than the {MAX_ROWS:,} × {MAX_COLUMNS:,} of a sheet. Export a smaller batch or a "
-                "narrower network."
-            )
+
+def is_bias_of(bias: Block, weight: Block) -> bool:
+    """Whether the one is a column of as many numbers as the other, a weight, has rows."""
+    return bias.lies == COLUMN and weight.lies == TRANSPOSED and bias.height == weight.height

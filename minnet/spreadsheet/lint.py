@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from minnet.spreadsheet.formula_check import ALLOWED_FUNCTIONS, check_formula
+from minnet.spreadsheet.formula_check import ALLOWED_FUNCTIONS, check_formula, is_draw
 from minnet.spreadsheet.names import is_legal_name, is_legal_title, parse_a1
 from minnet.spreadsheet.reader import Area, Book, open_book
 from minnet.spreadsheet.sheet_xml import RawCell
@@ -44,6 +44,9 @@ _FOREIGN_PARTS = (
 
 def lint_xlsx(path: str | os.PathLike[str]) -> list[Finding]:
     """All that breaks a rule in a workbook; an empty list if it is fine everywhere.
+
+    Weights that a book draws at random, as ``random_weights="live"`` asks for, are findings of the
+    rule ``draw``: the only ones of a book of ours, and only there.
 
     A file that cannot be read at all is a WorkbookError.
     """
@@ -129,7 +132,9 @@ def _cell(cell: RawCell, sheet: _Sheet) -> Iterator[tuple[str, str]]:
         yield "array", f"a formula of the kind {cell.formula_kind!r} over {cell.span or 'a cell'}"
     if cell.text is None or not (cell.text or cell.kind == "str"):
         yield "cached", "the formula has no stored value"
-    if cell.formula or cell.formula_kind != "shared":
+    if is_draw(cell.formula):
+        yield "draw", "it draws a random number, another one at every recalculation"
+    elif cell.formula or cell.formula_kind != "shared":
         yield from check_formula(cell.formula, sheet.names, sheet.titles)
 
 

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from openpyxl.chart import LineChart, Reference
 
+from minnet.spreadsheet.answers import CLASS_NAMES
 from minnet.spreadsheet.blocks import FILTERS, IMAGES, Block
 from minnet.spreadsheet.book import (
     ACCURACY_CELL,
     CONTENTS,
     NETWORK,
+    PLAIN,
     RATE_CELL,
     RESULT_CELL,
     Book,
+    Look,
     StepSheet,
 )
 from minnet.spreadsheet.names import a1
@@ -22,18 +25,26 @@ from minnet.spreadsheet.trace import Scope
 from minnet.spreadsheet.xlsx import Rows
 
 TRAINING = "training"
+_NOTHING, _NOTHING_TEXT = 1e-12, "1E-12"  # what is nearer to 0 counts as 0
 _GUIDE = (
-    "Each sheet reads from left to right: a strip of columns is a layer. From top to bottom it has "
-    "bands of rows: FORWARD computes the loss, BACKWARD how much the loss changes with each "
-    "number, UPDATE the new weights. A tensor's gradient stands straight below it, its new value "
-    "below that.",
     "Blue numbers on colour are inputs: data, weights, the learning rate. Change one and watch. "
     "Black numbers are formulas: click one to see where it comes from.",
     "Weights lie one row per neuron, the bias at the row's end. Colours run from blue (negative) "
     "over white to red (positive); activations from white to orange.",
+    "Point at a block's name to read what the block is. Click a layer's name to come here and, in "
+    "the table below, to go there.",
     "Every tensor has a name (see Formulas › Name Manager): layer_weight, layer_weight_grad, "
     "layer_weight_new, …; minnet reads edited weights back by these names.",
 )
+_ABOUT_LAYOUT = {
+    "strips": "Each sheet reads from left to right: a strip of columns is a layer. From top to "
+    "bottom it has bands of rows: FORWARD computes the loss, BACKWARD how much the loss changes "
+    "with each number, UPDATE the new weights. A tensor's gradient stands straight below it, its "
+    "new value below that.",
+    "lesson": "Each sheet reads from top to bottom: the inputs, layer after layer, the loss. To "
+    "the right of a block stands its gradient: how much the loss changes with each of its numbers. "
+    "Below all of them stand the new weights.",
+}
 _ABOUT_IMAGES = (
     "Images lie as tiles: a row of tiles for each sample, a tile for each channel. A kernel has a "
     "row of tiles for each filter. “images ∗ kernel” slides it over them: each number is the sum "
@@ -47,6 +58,7 @@ class ContentsSheet:
     def __init__(self, book: Book, title: str):
         self._book = book
         self.rows = Rows()
+        self._rows_of: dict[int, Scope] = {}  # of the table of layers
         self._sheet = book.sheet(CONTENTS, self.rows)
         self.rows.put(1, 1, title, style=book.styles.text("heading"))
         for column, width in zip("ABCDEFGHIJ", (26, 42, 14, 12, 11, 11, 11, 11, 11, 11)):
@@ -58,6 +70,7 @@ class ContentsSheet:
         others: Sequence[tuple[str, str]],
         facts: list[str],
         notes: Sequence[str] = (),
+        look: Look = PLAIN,
     ) -> None:
         """Written last, when it is known what there is. ``others``: sheets and what they are.
 
@@ -66,7 +79,7 @@ class ContentsSheet:
         put, style = self.rows.put, self._book.styles.text
         row = 3
         about_images = (_ABOUT_IMAGES,) if _has_images(steps[0]) else ()
-        for text in (*_GUIDE, *about_images, *notes):
+        for text in (_ABOUT_LAYOUT[look.layout], *_GUIDE, *about_images, *notes):
             put(row, 1, text, style=style("wrapped"))
             self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
             self.rows.heights[row] = 15 if len(text) < 165 else 29
@@ -85,6 +98,21 @@ class ContentsSheet:
         for fact in (counted, *facts):
             put(row, 1, fact, style=style("note"))
             row += 1
+        if look.class_names:
+            self._classes(row + 1, look.class_names)
+        for row, scope in self._rows_of.items():
+            for sheet in steps:
+                sheet.page.link_names(scope, f"{CONTENTS}!{a1(row, 1)}")
+
+    def _classes(self, row: int, names: Sequence[str]) -> None:
+        """The names of the classes, from which the sheets take them."""
+        put, style = self.rows.put, self._book.styles.text
+        put(row, 1, "class", style=style("column"))
+        put(row, 2, "number", style=style("column"))
+        for number, name in enumerate(names):
+            put(row + 1 + number, 1, str(name), style=style("text"))
+            put(row + 1 + number, 2, str(number), style=style("text"))
+        self._book.name(CLASS_NAMES, CONTENTS, f"$A${row + 1}:$A${row + len(names)}")
 
     def _layers(self, row: int, network: StepSheet) -> int:
         put, style = self.rows.put, self._book.styles.text
@@ -93,6 +121,7 @@ class ContentsSheet:
             put(row, column, head, style=style("column" if column <= 3 else "number column"))
         for strip in network.page.layout.strips:
             row += 1
+            self._rows_of[row] = strip.scope
             blocks = [b for b in network.plan.blocks.values() if b.slot.scope is strip.scope]
             shown = [b for b in blocks if b.node is b.slot]
             last = shown[-1]
@@ -111,8 +140,9 @@ class ContentsSheet:
             put(row, 6, float(values.mean()), f"AVERAGE({area})", style("decimal"))
             spread = float(np.std(values))
             put(row, 7, spread, f"SQRT(VARP({area}))", style("decimal"))
-            zeros = float((values == 0).mean())
-            count = f"SUMPRODUCT(({area}=0)*1)/{values.size}"
+            # Not =0, which some programs say of numbers that are merely small, and others do not.
+            zeros = float((np.abs(values) < _NOTHING).mean())
+            count = f"SUMPRODUCT(({area}<{_NOTHING_TEXT})*({area}>-{_NOTHING_TEXT}))/{values.size}"
             put(row, 8, zeros, count, style("percent"))
         return row + 1
 

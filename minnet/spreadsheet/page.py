@@ -6,20 +6,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.ops.base import CellWriter
 from minnet.spreadsheet.blocks import Block
+from minnet.spreadsheet.explanations import explain
 from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.labels import Labels
-from minnet.spreadsheet.layout import Layout
+from minnet.spreadsheet.layout import Layout, Sign
+from minnet.spreadsheet.lesson_layout import LessonLayout
 from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.style import Styles, colour_scale, number_format
-from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE
+from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Scope
 from minnet.spreadsheet.xlsx import Cell, Rows
 
-COLUMN_WIDTH = 6.9
+#: The layouts of a page by their names.
+LAYOUTS: dict[str, type[Layout] | type[LessonLayout]] = {
+    "strips": Layout,
+    "lesson": LessonLayout,
+}
 BAND_TITLES = {
     FORWARD: "FORWARD  →   each block is computed from the blocks to its left",
     BACKWARD: "BACKWARD  ←   d = how much the result changes with each number above; same "
@@ -85,40 +92,58 @@ class Page:
         styles: Styles,
         plan: Plan,
         first_row: int,
+        layout: str = "strips",
     ):
         self.sheet = sheet
         self.rows = rows
         self.styles = styles
         self.plan = plan
         self.labels = Labels(plan)
-        self.layout = Layout(plan, self.labels, first_row)
+        self.layout = LAYOUTS[layout](plan, self.labels, first_row)
+        self._names: dict[str, list[Sign]] = {}  # where each layer's name stands
 
-    def write(self, formulas: Formulas, band_titles: dict[str, str] | None = None) -> None:
-        for band, row in self.layout.bands.items():
-            self._write_band(band, row, {**BAND_TITLES, **(band_titles or {})}[band])
+    def write(
+        self,
+        formulas: Formulas,
+        band_titles: dict[str, str] | None = None,
+        explained: bool = False,
+    ) -> None:
+        """Write all blocks; ``explained``: with a note on each, which shows when pointed at."""
+        for sign in self.layout.signs({**BAND_TITLES, **(band_titles or {})}):
+            self._write_sign(sign)
         for block in self.plan.blocks.values():
             self._write_block(block, formulas)
+            if explained:
+                (row, column), _ = self.layout.places_of_words(block)
+                self.rows.comment(row, column, explain(self.labels, block))
+        for column, width in self.layout.widths().items():
+            self.sheet.column_dimensions[column_letters(column)].width = width
 
-    def _write_band(self, band: str, row: int, title: str) -> None:
-        bar, strip_style = self.styles.text(f"band {band}"), self.styles.text("strip")
-        for column in range(1, max(self.layout.last_column, 12) + 1):
-            self.rows.put(row, column, title if column == 1 else None, style=bar)
-        for strip in self.layout.strips:
-            scope = strip.scope
-            text = f"{scope.name} · {scope.description}" if scope.description else scope.name
-            for column in range(strip.first, strip.last + 1):
-                self.rows.put(
-                    row + 1, column, text if column == strip.first else None, None, strip_style
-                )
+    def link_names(self, scope: Scope, target: str) -> None:
+        """Make a layer's names on this page lead to a cell of another sheet."""
+        for sign in self._names.get(scope.name, ()):
+            self.rows.hyperlinks.append(Hyperlink(ref=a1(sign.row, sign.column), location=target))
+
+    def _write_sign(self, sign: Sign) -> None:
+        style = self.styles.text(sign.style)
+        for column in range(sign.column, sign.column + sign.columns):
+            text = sign.text if column == sign.column else None
+            self.rows.put(sign.row, column, text, style=style)
+        if sign.scope is not None:
+            self._names.setdefault(sign.scope.name, []).append(sign)
 
     def _write_block(self, block: Block, formulas: Formulas) -> None:
-        node = block.node
-        row, column = block.row, block.column
-        self.rows.put(row - 2, column, self.labels.short(node), style=self.styles.text("label"))
-        self.rows.put(row - 1, column, self.labels.words(node), style=self.styles.text("words"))
+        node, style = block.node, self.styles.text
+        title, words = self.layout.places_of_words(block)
+        self.rows.put(*title, self.layout.title(block), style=style("label"))
+        if words is not None:
+            self.rows.put(*words, self.labels.words(node), style=style("words"))
+        write = formulas.writer(block)
         role = self._role(block)
-        style = partial(self.styles.block, role, number_format(node.value))
-        self.rows.put_block(block, formulas.writer(block), style)
+        # What is read from another sheet, or drawn, is a formula: not for typing over.
+        look = "helper" if write is not None and role in ("input", "parameter") else role
+        number = partial(self.styles.block, look, number_format(node.value))
+        self.rows.put_block(block, write, number)
         rule = colour_scale(role, node.value)
         if rule is not None:
             self.sheet.conditional_formatting.add(self.area(block).replace("$", ""), rule)
@@ -127,9 +152,9 @@ class Page:
         node = block.node
         if node.kind in ("input", "target", "mask", "constant", "seed"):
             return "input"
-        if node.kind in ("parameter", "state"):
+        if node.kind in ("parameter", "scale", "state"):
             return "parameter"
-        if node in self.plan.helpers.values():
+        if self.labels.is_helper(node):
             return "helper"
         if block.band == UPDATE:
             return "new" if node.name is not None else "helper"
@@ -142,10 +167,6 @@ class Page:
         last = a1(block.row + block.height - 1, block.column + block.width - 1)
         first = a1(block.row, block.column)
         return ":".join(_absolute(cell) for cell in dict.fromkeys((first, last)))
-
-    def set_widths(self) -> None:
-        for column in range(1, max(self.layout.last_column, 12) + 1):
-            self.sheet.column_dimensions[column_letters(column)].width = COLUMN_WIDTH
 
 
 def _absolute(cell: str) -> str:

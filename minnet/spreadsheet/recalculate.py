@@ -29,9 +29,10 @@ from minnet.spreadsheet.reader import Area, Book, CellError, Value
 _FORMULA_CELL = re.compile(
     rb"<(?P<prefix>\w+:|)c(?P<about>\s[^>]*)?>\s*"
     rb"(?P<formula><(?P=prefix)f(?:\s[^>]*)?(?:/>|>[^<]*</(?P=prefix)f>))\s*"
-    rb"(?:<(?P=prefix)v(?:\s[^>]*)?(?:/>|>[^<]*</(?P=prefix)v>)\s*)?"
+    rb"(?P<value><(?P=prefix)v(?:\s[^>]*)?(?:/>|>[^<]*</(?P=prefix)v>)\s*)?"
     rb"</(?P=prefix)c>"
 )
+_DRAW = re.compile(rb">NORMINV\(RAND\(\),0,[^<,()]*\)<")
 _FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 _CELL_TYPE = re.compile(rb"""\st\s*=\s*(?:"[^"]*"|'[^']*')""")
 _END_OF_CELLS = re.compile(rb"</(?:\w+:)?sheetData>")
@@ -46,7 +47,11 @@ _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def strip_cached_values(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Copy a workbook without the values stored beside its formulas."""
+    """Copy a workbook without the values stored beside its formulas.
+
+    Random draws become numbers, those that are stored: all that is calculated from them can then be
+    compared, though a spreadsheet would draw others.
+    """
     package = Package(read_file(source), Path(source))
     book = Book(package)
     sheets = {book.part(title) for title in book.sheets}
@@ -68,6 +73,8 @@ def _stripped(package: Package, part: str, data: bytes) -> bytes:
 
 
 def _without_value(cell: re.Match[bytes]) -> bytes:
+    if _DRAW.search(cell["formula"]) and cell["value"]:
+        return cell[0].replace(cell["formula"], b"")
     # As text without content, because IronCalc prints a warning for a number without one.
     about = _CELL_TYPE.sub(b"", cell["about"] or b"") + b' t="str"'
     prefix = cell["prefix"]

@@ -16,7 +16,9 @@ FONT = "Calibri"
 _THIN = Side(style="thin", color="BFBFBF")
 _THICK = Side(style="medium", color="7F7F7F")
 _BOX = Border(left=_THIN, right=_THIN, top=_THIN, bottom=_THIN)
+# Shrunk, a number that has grown stays legible; else it would turn into ###.
 _MIDDLE = Alignment(horizontal="center", shrink_to_fit=True)
+_RIGHT = Alignment(horizontal="right", shrink_to_fit=True)
 
 _INPUT_BLUE, _GREEN, _YELLOW, _PEACH, _GREY = "0000C0", "E2EFDA", "FFF2CC", "FCE4D6", "F2F2F2"
 _NUMBER_FILLS = {
@@ -94,17 +96,17 @@ _TEXT_STYLES: dict[str, dict[str, Any]] = {
     "integer": {
         "font": Font(name=FONT, size=10),
         "number_format": "#,##0",
-        "alignment": Alignment(horizontal="right"),
+        "alignment": _RIGHT,
     },
     "decimal": {
         "font": Font(name=FONT, size=10),
         "number_format": "0.0000",
-        "alignment": Alignment(horizontal="right"),
+        "alignment": _RIGHT,
     },
     "percent": {
         "font": Font(name=FONT, size=10),
         "number_format": "0.0%",
-        "alignment": Alignment(horizontal="right"),
+        "alignment": _RIGHT,
     },
     **{
         f"band {band}": {
@@ -153,6 +155,9 @@ class Styles:
         return self._known[key]
 
 
+_POWERS = "0.0E+00;-0.0E+00;0"  # nothing is 0, not 0.0E+00
+
+
 def number_format(values: Array) -> str:
     """Two digits that mean something, in a narrow column."""
     finite = np.abs(values[np.isfinite(values)].astype(float))
@@ -160,7 +165,7 @@ def number_format(values: Array) -> str:
     if largest < 1e5 and bool(np.all(finite == np.round(finite))) and finite.size:
         return "0"
     for limit, text in (
-        (1e5, "0.0E+00"),
+        (1e5, _POWERS),
         (1e3, "0"),
         (1e2, "0.0"),
         (0.05, "0.00"),
@@ -168,7 +173,7 @@ def number_format(values: Array) -> str:
     ):
         if largest >= limit:
             return text
-    return "0.0E+00"
+    return _POWERS
 
 
 def colour_scale(role: str, values: Array) -> Rule | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from minnet.errors import ArgumentError, WorkbookError, mismatch, unknown_name
+from minnet.spreadsheet.formula_check import is_draw
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.reader import Book, CellError, Value, open_book
 from minnet.spreadsheet.recalculate import Recalculated, libreoffice_values
@@ -43,9 +44,10 @@ class CellDifference(NamedTuple):
 class Report:
     """What ``verify_xlsx`` found.
 
-    ``cells`` counts the formula cells compared. ``worst`` is the one with the largest difference,
-    also found in ``largest``, ``where``, ``stored`` and ``recalculated``. ``failures`` are those
-    beyond the tolerance; ``all`` has every cell, if that was asked for.
+    ``cells`` counts the formula cells compared, ``draws`` those that draw at random, which are
+    not. ``worst`` is the one with the largest difference, also found in ``largest``, ``where``,
+    ``stored`` and ``recalculated``. ``failures`` are those beyond the tolerance; ``all`` has every
+    cell, if that was asked for.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Report:
     tolerance: float
     cells: int
     worst: CellDifference
+    draws: int = 0
     failures: list[CellDifference] = field(default_factory=list)
     all: list[CellDifference] = field(default_factory=list)
 
@@ -87,6 +90,8 @@ class Report:
             f"{self.path.name}: {self.cells:,} formula cells recalculated by "
             f"{_TITLES[self.engine]}; "
         )
+        if self.draws:
+            text += f"{self.draws:,} random draws held at the numbers stored; "
         if self.ok:
             return text + f"largest difference {self.largest:.2g} ({self.where})"
         return (
@@ -119,20 +124,22 @@ def verify_xlsx(
 ) -> Report:
     """Compare every formula cell's stored value with what an independent program makes of it.
 
-    ``difference`` is the measure. LibreOffice keeps truth values as numbers and has other names
-    for some errors, so with it TRUE equals 1 and all errors are equal.
+    ``difference`` is the measure. Weights that are drawn at random are held at the numbers that
+    are stored beside them, and counted in the report's ``draws``. LibreOffice keeps truth values as
+    numbers and has other names for some errors, so with it TRUE equals 1 and all errors are equal.
     """
     if engine not in _TITLES:
         raise unknown_name("engine", engine, _TITLES)
     if not 0 <= tolerance < math.inf:
         raise ArgumentError(mismatch("verify_xlsx", "a tolerance of at least 0", repr(tolerance)))
     book = open_book(path)
-    formulas = [
+    held = [
         (title, at, content.formula, content.value)
         for title in book.sheets
         for at, content in book.cells(title).items()
         if content.formula is not None
     ]
+    formulas = [cell for cell in held if not is_draw(cell[2])]
     if not formulas:
         raise WorkbookError(
             mismatch(
@@ -157,6 +164,7 @@ def verify_xlsx(
         engine=engine,
         tolerance=tolerance,
         cells=len(differences),
+        draws=len(held) - len(formulas),
         worst=max(differences, key=lambda cell: cell.difference),
         failures=[cell for cell in differences if cell.difference > tolerance],
         all=differences if every_cell else [],

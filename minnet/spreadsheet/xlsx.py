@@ -18,6 +18,8 @@ from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from openpyxl import Workbook
+from openpyxl.cell.text import Text
+from openpyxl.comments.comment_sheet import CommentRecord
 from openpyxl.drawing.spreadsheet_drawing import SpreadsheetDrawing
 from openpyxl.worksheet._writer import WorksheetWriter
 from openpyxl.worksheet.worksheet import Worksheet
@@ -31,6 +33,9 @@ LEVEL = 4  # of compression: higher ones take longer and save little
 _RUN, _SAMPLED = 4, 64  # rows of a sheet that its size is estimated from
 _SIZE_OF_THE_REST = 6_000  # bytes: styles, names, relations
 LONGEST_FORMULA = 8192
+#: Notes are drawn shapes, and openpyxl numbers them all within one block of a thousand.
+MOST_COMMENTS = 900
+_NOTE_WIDTH, _NOTE_LINE = 280, 40  # pixels, and the characters that fit into them
 LONGEST_TEXT = 32_767 // 2  # Excel counts UTF-16 units, of which a character takes up to two
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 SMALLEST = 2.2250738585072014e-308  # below it float64 is denormal; spreadsheets round that to 0
@@ -58,6 +63,22 @@ class Rows:
         self.heights: dict[int, float] = {}  # in points, where not the default
         self.formulas = 0
         self.hyperlinks: list[Any] = []
+        self._comments: dict[tuple[int, int], str] = {}
+
+    def comment(self, row: int, column: int, text: str) -> None:
+        """A note on a cell, which shows when one points at it; at most so many on a sheet."""
+        if len(self._comments) < MOST_COMMENTS:
+            self._comments[row, column] = text
+
+    def comments(self) -> list[Any]:
+        """All notes as openpyxl has them."""
+        return [
+            CommentRecord(
+                a1(row, column), text=Text(clean_text(text)), author="minnet",
+                width=_NOTE_WIDTH, height=20 + 17 * (1 + len(text) // _NOTE_LINE),
+            )
+            for (row, column), text in sorted(self._comments.items())
+        ]  # fmt: skip
 
     def put(
         self,
@@ -163,7 +184,7 @@ class _CachedWriter(ExcelWriter):  # type: ignore[misc]
         ws._drawing.images = ws._images
         writer = WorksheetWriter(ws)
         # The writer's constructor empties these, so they are filled in only now.
-        ws._hyperlinks = list(rows.hyperlinks)
+        ws._hyperlinks, ws._comments = list(rows.hyperlinks), rows.comments()
         writer.write()
         writer.close()
         with open(writer.out, "rb") as file:
@@ -176,6 +197,11 @@ class _CachedWriter(ExcelWriter):  # type: ignore[misc]
         ws._rels = writer._rels
         self.manifest.append(ws)
         writer.cleanup()
+
+    def _write_comment(self, ws: Worksheet) -> None:
+        super()._write_comment(ws)
+        # From the sheet's folder, as Excel writes it: IronCalc takes no absolute path here.
+        ws._rels[-1].Target = f"../comments/comment{self._comments[-1]._id}.xml"
 
     @staticmethod
     def _split(page: bytes) -> tuple[bytes, bytes]:

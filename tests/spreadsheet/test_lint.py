@@ -141,7 +141,7 @@ def test_limits_are_exact() -> None:
 
 def test_the_vocabulary() -> None:
     words = """SUMPRODUCT SUM MAX MIN IF AND EXP LN SQRT TANH ABS NORMSDIST COS SIN INT AVERAGE
-    VARP SUMXMY2 SUMIF INDEX MATCH CHOOSE"""
+    VARP COUNT SUMXMY2 SUMIF INDEX MATCH CHOOSE"""
     assert set(words.split()) == ALLOWED_FUNCTIONS
 
 
