@@ -98,6 +98,7 @@ LAYERS = [
     ["spreadsheet.page", "spreadsheet.readback", "spreadsheet.verify"],
     ["spreadsheet.book", "spreadsheet.diff"],
     ["spreadsheet.check_sheet", "spreadsheet.curves", "spreadsheet.ledger", "spreadsheet.overview"],
+    ["spreadsheet.live"],
     ["spreadsheet.export"],
     ["spreadsheet"],
     [""],
