@@ -13,9 +13,18 @@ import numpy.typing as npt
 
 from minnet.errors import ArgumentError, mismatch
 from minnet.spreadsheet.book import NETWORK, Book, StepSheet
-from minnet.spreadsheet.live import LiveTraining, TooLarge, live_prediction, require_finite
+from minnet.spreadsheet.chain import Chain
+from minnet.spreadsheet.giant import Giant, Request, is_giant
+from minnet.spreadsheet.live import (
+    LiveSheets,
+    LiveTraining,
+    TooLarge,
+    live_prediction,
+    require_finite,
+)
 from minnet.spreadsheet.overview import ContentsSheet
 from minnet.spreadsheet.passes import Pass, trace_function
+from minnet.spreadsheet.probe import ProbeSheet
 from minnet.spreadsheet.xlsx import Watch, save
 from minnet.tensor import Tensor
 
@@ -24,13 +33,19 @@ MOST_FORMULAS = 50_000
 
 @dataclass
 class Export:
-    """What was written: the file, its number of live formulas, and the passes it shows."""
+    """What was written: the file, its number of live formulas, and the passes it shows.
+
+    ``probes``: the probe sheets, by the names of their layers, of a network too large to show;
+    ``chain``: what is live before the neuron that ``probe=`` chose.
+    """
 
     path: Path
     formulas: int
     sheets: list[str]
     passes: list[Pass] = field(repr=False)
     float32_difference: float | None = None
+    probes: dict[str, ProbeSheet] = field(default_factory=dict, repr=False)
+    chain: Chain | None = field(default=None, repr=False)
 
 
 def export_xlsx(
@@ -46,6 +61,9 @@ def export_xlsx(
     max_formulas: int = MOST_FORMULAS,
     title: str | None = None,
     notes: Sequence[str] = (),
+    probe: Sequence[Any] | None = None,
+    probe_layers: int | None = None,
+    classes: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> Export:
     """Write a workbook in which every number of a pass is a live formula.
@@ -80,9 +98,10 @@ def export_xlsx(
         if y is None and (steps != 1 or batch_size is not None):
             received = "steps to train without y"
             raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
-        return _export_model(
-            subject, x, y, Path(path), steps, batch_size, check, max_formulas, title, notes, watch
+        request = Request(
+            x, y, max_formulas, steps, batch_size, check, title, notes, probe, probe_layers, classes
         )
+        return _export_model(subject, request, Path(path), max_formulas, watch)
     if not callable(subject):
         raise ArgumentError(
             mismatch("export_xlsx", "a model or a function of tensors", type(subject).__name__)
@@ -97,26 +116,35 @@ def export_xlsx(
 
 
 def _export_model(
-    model: Any,
-    x: Any,
-    y: Any,
-    path: Path,
-    steps: int,
-    batch_size: int | None,
-    check: bool,
-    most: int,
-    title: str | None,
-    notes: Sequence[str],
-    watch: Watch | None,
+    model: Any, request: Request, path: Path, most: int, watch: Watch | None
 ) -> Export:
-    """Training steps, or what is predicted where there are no targets."""
+    """Training steps, or what is predicted where there are no targets; as probes if too large."""
+    x, y = request.x, request.y
+    rows = len(model.prepare_inputs(x) if y is None else model.prepare(x, y)[0])
+    if request.probe is None and not is_giant(model, rows, y is not None, most):
+        try:
+            return _export_live(model, request, path, most, watch)
+        except TooLarge:
+            pass  # which only the layout could tell
+    giant = Giant(model, request).write()
+    live = giant.live or LiveSheets([], [])
+    done = _save(giant.book, path, live.passes, most, watch, live.float32_difference)
+    done.probes, done.chain = giant.probes, giant.chain
+    return done
+
+
+def _export_live(
+    model: Any, request: Request, path: Path, most: int, watch: Watch | None
+) -> Export:
+    """The whole model, live."""
     book = Book()
-    contents = ContentsSheet(book, title or f"minnet: {model.name}")
-    if y is None:
-        live = live_prediction(model, x, book, most)
+    contents = ContentsSheet(book, request.title or f"minnet: {model.name}")
+    if request.y is None:
+        live = live_prediction(model, request.x, book, most)
     else:
-        live = LiveTraining(model, x, y, steps, batch_size).add_to(book, check, most)
-    contents.fill(live.steps, live.others, live.facts, notes)
+        training = LiveTraining(model, request.x, request.y, request.steps, request.batch_size)
+        live = training.add_to(book, request.check, most)
+    contents.fill(live.steps, live.others, live.facts, request.notes)
     return _save(book, path, live.passes, most, watch, live.float32_difference)
 
 

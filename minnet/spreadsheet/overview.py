@@ -20,6 +20,7 @@ from minnet.spreadsheet.book import (
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.trace import Scope
 from minnet.spreadsheet.xlsx import Rows
+from minnet.tensor import Array
 
 TRAINING = "training"
 _GUIDE = (
@@ -63,28 +64,37 @@ class ContentsSheet:
 
         ``notes``: the author's own paragraphs, below those that tell how to read the book.
         """
-        put, style = self.rows.put, self._book.styles.text
-        row = 3
         about_images = (_ABOUT_IMAGES,) if _has_images(steps[0]) else ()
-        for text in (*_GUIDE, *about_images, *notes):
-            put(row, 1, text, style=style("wrapped"))
+        row = self._paragraphs(3, (*_GUIDE, *about_images, *notes)) + 1
+        row = self._layers(row, steps[0]) + 1
+        row = self._sheets(row, [*((s.title, s.about) for s in steps), *others]) + 1
+        self._counted(row, facts)
+
+    def _paragraphs(self, row: int, texts: Sequence[str]) -> int:
+        """Texts across the sheet, each a row; gives the next row."""
+        for row, text in enumerate(texts, row):  # noqa: B020 - goes on from there
+            self.rows.put(row, 1, text, style=self._book.styles.text("wrapped"))
             self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
             self.rows.heights[row] = 15 if len(text) < 165 else 29
-            row += 1
-        row += 1
-        row = self._layers(row, steps[0]) + 1
+        return row + 1
+
+    def _sheets(self, row: int, sheets: Sequence[tuple[str, str]]) -> int:
+        """A table of sheets and what they show; gives the next row."""
+        put, style = self.rows.put, self._book.styles.text
         for column, head in enumerate(("sheet", "what it shows"), 1):
             put(row, column, head, style=style("column"))
-        for title, text in [*((s.title, s.about) for s in steps), *others]:
+        for title, text in sheets:
             row += 1
             self._book.link(CONTENTS, (row, 1), title, title)
             put(row, 2, text, style=style("text"))
-        row += 2
+        return row + 1
+
+    def _counted(self, row: int, facts: Sequence[str]) -> None:
+        """How many formulas the book has, and other facts."""
         live = sum(rows.formulas for rows in self._book.rows.values())
         counted = f"{live:,} live formulas, each with its value as minnet computed it in float64."
-        for fact in (counted, *facts):
-            put(row, 1, fact, style=style("note"))
-            row += 1
+        for number, fact in enumerate((counted, *facts), row):
+            self.rows.put(number, 1, fact, style=self._book.styles.text("note"))
 
     def _layers(self, row: int, network: StepSheet) -> int:
         put, style = self.rows.put, self._book.styles.text
@@ -107,14 +117,16 @@ class ContentsSheet:
             put(row, 5, sum(map(_formulas, blocks)), style=style("integer"))
             if last.node.value.dtype == bool:
                 continue  # TRUE and FALSE have no mean to a spreadsheet
-            area = network.area(last.node)
-            put(row, 6, float(values.mean()), f"AVERAGE({area})", style("decimal"))
-            spread = float(np.std(values))
-            put(row, 7, spread, f"SQRT(VARP({area}))", style("decimal"))
-            zeros = float((values == 0).mean())
-            count = f"SUMPRODUCT(({area}=0)*1)/{values.size}"
-            put(row, 8, zeros, count, style("percent"))
+            self._statistics(row, values, network.area(last.node))
         return row + 1
+
+    def _statistics(self, row: int, values: Array, area: str) -> None:
+        """Mean, standard deviation and share of zeros of an area, live."""
+        put, style = self.rows.put, self._book.styles.text
+        put(row, 6, float(values.mean()), f"AVERAGE({area})", style("decimal"))
+        put(row, 7, float(np.std(values)), f"SQRT(VARP({area}))", style("decimal"))
+        count = f"SUMPRODUCT(({area}=0)*1)/{values.size}"
+        put(row, 8, float((values == 0).mean()), count, style("percent"))
 
 
 def _has_images(sheet: StepSheet) -> bool:
