@@ -60,7 +60,7 @@ class Graph:
         for k, (layer, inputs, _) in enumerate(self.calls):
             if values[k] is None:
                 arguments: Any = [values[i] for i in inputs]
-                argument = arguments if _takes_list(layer, inputs) else arguments[0]
+                argument = arguments if takes_list(layer, inputs) else arguments[0]
                 if k in wanted:
                     scores[k] = layer.scores(argument)
                 if k not in wanted or left[k] > 1:
@@ -93,7 +93,8 @@ class Graph:
         return users + [-1 for output in self.outputs if output == k]
 
 
-def _takes_list(layer: Layer, inputs: tuple[int, ...]) -> bool:
+def takes_list(layer: Layer, inputs: tuple[int, ...]) -> bool:
+    """Whether a layer with these inputs is called with a list of tensors, not with one."""
     several = layer.takes_several
     return several if several is not None else len(inputs) > 1
 

@@ -7,6 +7,7 @@ from typing import Any
 from minnet import initializers, regularizers
 from minnet.configs import Config
 from minnet.errors import ArgumentError, ShapeError, mismatch
+from minnet.kernels.geometry import Window
 from minnet.layers.activations import Function, activation_config, get_activation
 from minnet.layers.base import Layer, Shape, as_shape, short
 from minnet.layers.image import ImageLayer, known_padding
@@ -104,6 +105,12 @@ class Conv2D(ImageLayer):
                 "bias", (self.filters,), self.bias_initializer, regularizer=self.bias_regularizer
             )
         return *window.output_size(height, width), self.filters
+
+    @property
+    def window(self) -> Window:
+        """How the filters slide over the images, once the layer is built."""
+        window: Window = self._operations[0].window
+        return window
 
     def logits(self, x: Tensor) -> Any:
         """The convolution and the bias."""

@@ -54,6 +54,12 @@ class _Pooling2D(ImageLayer):
         self._operation = self.operation(window)
         return *window.output_size(height, width), channels
 
+    @property
+    def window(self) -> Window:
+        """How the window slides over the images, once the layer is built."""
+        window: Window = self._operation.window
+        return window
+
     def operation(self, window: Window) -> Any:
         """What is done to the images."""
         raise NotImplementedError(f"{type(self).__name__}.operation")

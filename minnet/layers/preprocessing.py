@@ -95,6 +95,11 @@ class ImagePreprocessing(ImageLayer):
     def config(self) -> Config:
         return {**super().config(), "mode": self.mode}
 
+    @property
+    def reverses(self) -> bool:
+        """Whether what it gives is blue, green, red."""
+        return self._convention.reverse
+
     def build_for_images(self, height: int, width: int, channels: int) -> Shape:
         if channels != 3:
             advice = "Grey images are repeated: x.repeat(3, -1)."

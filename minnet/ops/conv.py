@@ -150,6 +150,31 @@ class Correlate(Convolution):
 
         return write
 
+    def stacked_cells(self, shape: Shape, *operands: Operand) -> CellWriter:
+        """``cells`` where the sheet stacks channels: one product for all channels of a window.
+
+        With groups there is one for each row of the window: only there a group's channels touch.
+        """
+        x, w, *b = operands
+        groups, filters = self.groups, w.shape[3]
+        apart = (groups, x.shape[3] // groups, *self.window.size)
+        windows = taps_of(x.shape, self.window).reshape(-1, *apart).transpose(0, 1, 3, 2, 4)
+        kernel = positions(w.shape).transpose(3, 0, 2, 1)
+        pieces = 1 if groups == 1 else self.window.size[0]
+        seen = [
+            [[x.area(p) for p in group.reshape(pieces, -1)] for group in place] for place in windows
+        ]
+        weights = [[w.area(p) for p in tile.reshape(pieces, -1)] for tile in kernel]
+        product = "{}*{}" if kernel[0].size == pieces else "SUMPRODUCT({},{})"
+
+        def write(k: int) -> str:
+            place, f = divmod(k, filters)
+            pairs = zip(seen[place][f // (filters // groups)], weights[f], strict=True)
+            terms = [product.format(*p) for p in pairs] + [c.cell(f, MULTIPLICATION) for c in b]
+            return "+".join(terms)
+
+        return write
+
 
 @dataclass(frozen=True)
 class Conv2DInputGradient(Composite):

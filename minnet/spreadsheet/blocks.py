@@ -3,6 +3,10 @@
 A matrix lies as it is written. Images (n, height, width, channels) are tiles, one row of tiles for
 each sample and one tile for each channel, so that a window in a channel is a rectangle of cells. A
 kernel (kh, kw, channels, filters) has one row of tiles for each filter, one tile for each channel.
+
+Of hundreds of channels, tiles would make formulas of hundreds of terms. Stacked, the channels of a
+row of pixels stand one below the other, then those of the next row: so a window in all channels at
+once is one rectangle of cells. A stacked kernel has its filters side by side.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from minnet.tensor import Array
 
 NORMAL, TRANSPOSED, COLUMN = "normal", "transposed", "column"
 IMAGES, FILTERS = "images", "filters"
+STACKED, STACKED_FILTERS = "stacked", "stacked filters"
 
 
 @dataclass(eq=False)
@@ -52,6 +57,10 @@ class Block:
             return self.node.shape[1], self.node.shape[2]
         if self.lies == FILTERS:
             return self.node.shape[0], self.node.shape[1]
+        if self.lies == STACKED:
+            return self.node.shape[3], self.node.shape[2]
+        if self.lies == STACKED_FILTERS:
+            return self.node.shape[2], self.node.shape[1]
         return self.height, self.width
 
     def places(self) -> Array:
@@ -74,7 +83,8 @@ def arrange(shape: tuple[int, ...], lies: str) -> Array:
 
     ``normal``: the last axis runs to the right, so that a vector is a row and a stack of matrices
     is one below the other. ``transposed`` swaps the last two axes, ``column`` stands a vector up;
-    ``images`` and ``filters`` lay four axes as tiles.
+    ``images`` and ``filters`` lay four axes as tiles; ``stacked`` and ``stacked filters`` stack the
+    channels.
     """
     order = positions(shape or (1,))
     if lies == IMAGES:
@@ -83,6 +93,12 @@ def arrange(shape: tuple[int, ...], lies: str) -> Array:
     if lies == FILTERS:
         height, width, channels, filters = shape
         return order.transpose(3, 0, 2, 1).reshape(filters * height, channels * width)
+    if lies == STACKED:
+        n, height, width, channels = shape
+        return order.transpose(0, 1, 3, 2).reshape(n * height * channels, width)
+    if lies == STACKED_FILTERS:
+        height, width, channels, filters = shape
+        return order.transpose(0, 2, 3, 1).reshape(height * channels, filters * width)
     if lies == TRANSPOSED:
         order = order.swapaxes(-1, -2)
     if lies == COLUMN:

@@ -85,6 +85,18 @@ class Book:
         scope = self.workbook[sheet] if local else self.workbook
         scope.defined_names[name] = DefinedName(name, attr_text=text)
 
+    def bar(self, sheet: str, row: int, last: int, band: str, text: str) -> None:
+        """A coloured bar with a text across a sheet, up to column ``last``."""
+        for column in range(1, last + 1):
+            value = text if column == 1 else None
+            self.rows[sheet].put(row, column, value, style=self.styles.text(f"band {band}"))
+
+    def strip(self, sheet: str, row: int, column: int, width: int, text: str) -> None:
+        """A title above so many columns, underlined."""
+        for k in range(width):
+            value = None if k else text
+            self.rows[sheet].put(row, column + k, value, style=self.styles.text("strip"))
+
     def link(self, sheet: str, cell: tuple[int, int], text: str, to: str, at: str = "A1") -> None:
         """A cell that leads to another sheet."""
         row, column = cell

@@ -5,45 +5,48 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from minnet.errors import ArgumentError, NumberError, WorkbookError, mismatch
-from minnet.ops.base import CellWriter
-from minnet.recording import no_grad, training_mode
-from minnet.several import as_tensors, each, parts_of
-from minnet.spreadsheet.book import NETWORK, Book, StepSheet
-from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
-from minnet.spreadsheet.draws import Draws
-from minnet.spreadsheet.overview import TRAINING, ContentsSheet, TrainingSheet
-from minnet.spreadsheet.passes import (
-    Pass,
-    trace_function,
-    trace_loss,
-    trace_prediction,
-    trace_step,
+from minnet.errors import ArgumentError, mismatch
+from minnet.spreadsheet.book import NETWORK, Book, Look, StepSheet
+from minnet.spreadsheet.chain import Chain
+from minnet.spreadsheet.giant import Giant, Request, is_giant
+from minnet.spreadsheet.live import (
+    LiveSheets,
+    LiveTraining,
+    TooLarge,
+    live_prediction,
+    require_finite,
 )
-from minnet.spreadsheet.trace import Node
+from minnet.spreadsheet.overview import ContentsSheet
+from minnet.spreadsheet.passes import Pass, trace_function
+from minnet.spreadsheet.probe import ProbeSheet
 from minnet.spreadsheet.wishes import Wish
 from minnet.spreadsheet.xlsx import Watch, save
-from minnet.tensor import Array, Tensor, wrap
+from minnet.tensor import Tensor
 
 MOST_FORMULAS = 50_000
 
 
 @dataclass
 class Export:
-    """What was written: the file, its number of live formulas, and the passes it shows."""
+    """What was written: the file, its number of live formulas, and the passes it shows.
+
+    ``probes``: the probe sheets, by the names of their layers, of a network too large to show;
+    ``chain``: what is live before the neuron that ``probe=`` chose.
+    """
 
     path: Path
     formulas: int
     sheets: list[str]
     passes: list[Pass] = field(repr=False)
     float32_difference: float | None = None
+    probes: dict[str, ProbeSheet] = field(default_factory=dict, repr=False)
+    chain: Chain | None = field(default=None, repr=False)
 
 
 def export_xlsx(
@@ -63,6 +66,8 @@ def export_xlsx(
     random_weights: Literal["values", "live"] = "values",
     class_names: Sequence[str] | None = None,
     pictures: Sequence[Any] | None = None,
+    probe: Sequence[Any] | None = None,
+    probe_layers: int | None = None,
     watch: Watch | None = None,
 ) -> Export:
     """Write a workbook in which every number of a pass is a live formula.
@@ -78,15 +83,21 @@ def export_xlsx(
 
     Everything is computed in float64, as a spreadsheet does, from the float32 weights. ``check``
     adds a sheet that compares a gradient with a finite difference. ``max_formulas`` guards against
-    books too large to open with pleasure. ``notes``: paragraphs of your own for the first sheet.
+    books too large to open with pleasure: of a network that needs more, the layers at the end that
+    fit are live, and each of the others has a *probe*, a sheet with statistics, pictures and one
+    neuron worked out live. ``notes``: paragraphs of your own for the first sheet.
 
     ``layout`` of the sheets: "strips", a column strip for each layer, or "lesson", one block below
     the other as in fast.ai's ``layers_example``, for chains of dense layers. ``random_weights``
     "live" writes weights as draws of the spreadsheet, new ones at every recalculation, instead of
-    the model's, which are stored beside them. ``class_names``: of a
-    classifier, in the order of its outputs; by default the model's own, where it has some.
-    ``pictures``: for each row of ``x``, a Pillow image or uint8 pixels to be shown with the row's
-    numbers; by default inputs that are images are shown themselves.
+    the model's, which are stored beside them. ``class_names``: of a classifier, in the order of its
+    outputs; by default the model's own, where it has some. ``pictures``: for each row of ``x``, a
+    Pillow image or uint8 pixels to be shown with the row's numbers; by default inputs that are
+    images are shown themselves.
+
+    ``probe``: a layer's name, and a place in its output, ``("conv3", row, column, channel)``:
+    the neuron that is worked out there; by default the most active one. What it sees is live too,
+    layer by layer back to the input or as far as fits; ``probe_layers`` says how many layers.
     ``watch`` hears about the file's size and how much of it is written
     (:class:`~minnet.spreadsheet.xlsx.Watch`).
 
@@ -105,12 +116,11 @@ def export_xlsx(
             raise ArgumentError(
                 mismatch("export_xlsx of a model", "x and y", "something else", "Pass x and y.")
             )
-        if y is None:
-            if steps != 1 or batch_size is not None:
-                received = "steps to train without y"
-                raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
-            return _export_prediction(subject, x, wish)
-        return _ModelExport(subject, x, y, steps, batch_size, wish).write(check)
+        if y is None and (steps != 1 or batch_size is not None):
+            received = "steps to train without y"
+            raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
+        request = Request(x, y, wish, steps, batch_size, check, probe, probe_layers)
+        return _export_model(subject, request)
     if not callable(subject):
         raise ArgumentError(
             mismatch("export_xlsx", "a model or a function of tensors", type(subject).__name__)
@@ -125,156 +135,35 @@ def export_xlsx(
     return _export_function(subject, inputs, wish)
 
 
-class _ModelExport:
-    """The passes of a model's training steps, then the sheets that show them."""
-
-    def __init__(self, model: Any, x: Any, y: Any, steps: int, batch_size: int | None, wish: Wish):
-        x, y = model.prepare(x, y)
-        self._source, self._wish = model, wish
-        self._exact = model.astype(np.float64)
-        self._x, self._y = each(_as_float64, x), each(_as_float64, y)
-        self._look = wish.look(model, len(x))
-        size = len(x) if batch_size is None else batch_size
-        if size < 1:
-            raise ArgumentError(mismatch("export_xlsx", "batch_size of 1 or more", repr(size)))
-        starts = range(0, len(x), size)
-        self._batches = [
-            slice(s, s + size) for s in (starts[k % len(starts)] for k in range(steps))
-        ]
-
-    def write(self, check: bool) -> Export:
-        wish = self._wish
-        trained = sum(p.size for p in self._exact.trainable_parameters())
-        self._require_size(2 * trained)  # gradients and new weights alone
-        # A copy, so that the check sheet draws the dropout masks of the first step again.
-        model = self._exact.astype(np.float64)
-        first = self._trace(model, self._batches[0])
-        self._require_size(first.least_formulas())
-        book = Book()
-        contents = ContentsSheet(book, wish.title or f"minnet: {self._source.name}")
-        sheets, passes = self._write_steps(book, model, first)
-        others = []
-        if check and first.new:
-            CheckSheet(book, sheets[0], self._nudged)
-            others.append(
-                (CHECK, "one weight nudged: a finite difference beside backprop's number")
-            )
-        if len(sheets) > 1:
-            TrainingSheet(book).fill(sheets)
-            others.append((TRAINING, "learning rate and loss of every step, with a chart"))
-        difference = self._float32_difference(first)
-        contents.fill(sheets, others, _facts(difference, wish.live), wish.notes, self._look)
-        return _save(book, wish, passes, difference)
-
-    def _trace(self, model: Any, batch: slice) -> Pass:
-        step = trace_step(model, self._x[batch], self._y[batch])
-        _require_finite(step)
-        return step
-
-    def _write_steps(
-        self, book: Book, model: Any, first: Pass
-    ) -> tuple[list[StepSheet], list[Pass]]:
-        sheets: list[StepSheet] = []
-        passes: list[Pass] = []
-        for number, batch in enumerate(self._batches, 1):
-            step = first if number == 1 else self._trace(model, batch)
-            title = NETWORK if number == 1 else f"step {number}"
-            links = self._links(step, sheets, batch) if sheets else None
-            heading = f"{self._source.name}: training step {number}"
-            draws = Draws(model, step) if self._wish.live and number == 1 else None
-            pictures = None if self._wish.pictures is None else self._wish.pictures[batch]
-            sheets.append(StepSheet(book, title, heading, step, links, self._look, pictures, draws))
-            passes.append(step)
-            _advance(model, step)
-            by_name = {p.name: new for p, new in step.new.items()}
-            for parameter in model.parameters():
-                if parameter.name in by_name:
-                    parameter.data = by_name[parameter.name].value
-        for before, after in pairwise(sheets):
-            after.link_before(before)
-            before.link_after(after)
-        return sheets, passes
-
-    def _links(self, step: Pass, sheets: list[StepSheet], batch: slice) -> dict[Node, CellWriter]:
-        """A later step reads its weights from the one before, its data from where they stand."""
-        before = sheets[-1]
-        old = {p.name: p for p in before.step.parameters}
-        links = {}
-        for parameter in step.parameters:
-            source = old[parameter.name]
-            links[parameter] = before.reference(before.step.new.get(source, source))
-        for state in step.states:
-            found = before.step.new_states.get(str(state.name))
-            if found is not None:  # else no step so far has looked at it
-                links[state] = before.reference(found)
-        same = next((s for s, b in zip(sheets, self._batches) if b == batch), None)
-        if same is not None:
-            for node, source in zip(step.inputs, same.step.inputs):
-                links[node] = same.reference(source)
-        return links
-
-    def _nudged(self, name: str, index: tuple[int, ...], shift: float) -> Pass:
-        model = self._exact.astype(np.float64)
-        parameter = next(p for p in model.parameters() if p.name == name)
-        data = parameter.numpy()
-        data[index] += shift
-        parameter.data = data
-        batch = self._batches[0]
-        return trace_loss(model, self._x[batch], self._y[batch])
-
-    def _require_size(self, formulas: int) -> None:
-        """Refuse before the work is done; what is counted here is the least that a sheet needs."""
-        if formulas * len(self._batches) > self._wish.most:
-            raise too_large(formulas * len(self._batches), self._wish.most)
-
-    def _float32_difference(self, first: Pass) -> float | None:
-        """The largest difference that float32 makes to the loss and the last layer's output."""
-        if self._source.dtype == np.float64:
-            return None
-        rows = self._batches[0]
-        x, y = self._x[rows], self._y[rows]
-        # A copy draws the same masks as the pass that is shown.
-        rough = self._source.astype(self._source.dtype)
-
-        def back(array: Array) -> Tensor:
-            return Tensor(array.astype(rough.dtype) if array.dtype.kind == "f" else array)
-
-        with no_grad(), training_mode():
-            loss, _ = rough.loss_of(each(back, x), each(back, y))
-        with no_grad():
-            exact = self._exact.forward(as_tensors(x))
-            outputs = zip(parts_of(exact), parts_of(rough.forward(each(back, x))), strict=True)
-            furthest = [float(np.abs(a.data - b.data).max()) for a, b in outputs]
-        return max(*furthest, abs(float(loss.item()) - float(first.result.value)))
+def _export_model(model: Any, request: Request) -> Export:
+    """Training steps, or what is predicted where there are no targets; as probes if too large."""
+    x, y, wish = request.x, request.y, request.wish
+    rows = len(model.prepare_inputs(x) if y is None else model.prepare(x, y)[0])
+    look = wish.look(model, rows)
+    if request.probe is None and not is_giant(model, rows, y is not None, wish.most):
+        try:
+            return _export_live(model, request, look)
+        except TooLarge:
+            pass  # which only the layout could tell
+    giant = Giant(model, request, look).write()
+    done = _save(giant.book, wish, giant.live or LiveSheets([], []))
+    done.probes, done.chain = giant.probes, giant.chain
+    return done
 
 
-def _advance(model: Any, step: Pass) -> None:
-    """Take the step that a pass shows, so that the optimizer remembers it."""
-    gradients = {p.name: p.gradient for p in step.new}
-    found = [gradients.get(p.name) for p in model.trainable_parameters()]
-    model.optimizer.step(
-        model.trainable_parameters(),
-        [None if g is None else wrap(g.value) for g in found],
-        float(step.result.value),
-    )
-
-
-def _export_prediction(model: Any, x: Any, wish: Wish) -> Export:
-    """The forward pass alone, as ``predict`` makes it."""
-    inputs = model.prepare_inputs(x)
-    look = wish.look(model, len(inputs))
-    exact = model.astype(np.float64)
-    step = trace_prediction(exact, each(_as_float64, inputs))
-    _require_finite(step)
-    if step.least_formulas() > wish.most:
-        raise too_large(step.least_formulas(), wish.most)
-    book = Book()
+def _export_live(model: Any, request: Request, look: Look) -> Export:
+    """The whole model, live."""
+    book, wish = Book(), request.wish
     contents = ContentsSheet(book, wish.title or f"minnet: {model.name}")
-    heading, draws = f"{model.name}: prediction", Draws(exact, step) if wish.live else None
-    sheet = StepSheet(book, NETWORK, heading, step, None, look, wish.pictures, draws)
-    facts = ["No targets, no loss: the book shows the forward pass alone."]
-    contents.fill([sheet], [], facts + _facts(None, wish.live), wish.notes, look)
-    return _save(book, wish, [step])
+    if request.y is None:
+        live = live_prediction(model, request.x, book, wish, look, wish.most)
+    else:
+        training = LiveTraining(
+            model, request.x, request.y, request.steps, request.batch_size, wish, look
+        )
+        live = training.add_to(book, request.check, wish.most)
+    contents.fill(live.steps, live.others, live.facts, wish.notes, look)
+    return _save(book, wish, live)
 
 
 def _export_function(fn: Callable[..., Any], inputs: Mapping[str, Any], wish: Wish) -> Export:
@@ -287,58 +176,19 @@ def _export_function(fn: Callable[..., Any], inputs: Mapping[str, Any], wish: Wi
         whole = array.dtype.kind in "iu" and isinstance(value, (np.ndarray, Tensor))
         arrays[name] = array if whole or array.dtype == bool else array.astype(np.float64)
     step = trace_function(fn, arrays)
-    _require_finite(step)
+    require_finite(step)
     book = Book()
     name = getattr(fn, "__name__", "function").replace("<lambda>", "function")
     title = wish.title or f"minnet: {name}"
     contents = ContentsSheet(book, title)
     sheet = StepSheet(book, NETWORK, title, step)
     contents.fill([sheet], [], [], wish.notes)
-    return _save(book, wish, [step])
+    return _save(book, wish, LiveSheets([sheet], [step]))
 
 
-def _save(book: Book, wish: Wish, passes: list[Pass], difference: float | None = None) -> Export:
+def _save(book: Book, wish: Wish, live: LiveSheets) -> Export:
     formulas = sum(rows.formulas for rows in book.rows.values())
     if formulas > wish.most:
-        raise too_large(formulas, wish.most)
+        raise TooLarge(formulas, wish.most)
     save(book.workbook, book.rows, wish.path, wish.watch)
-    return Export(wish.path, formulas, list(book.rows), passes, difference)
-
-
-def too_large(formulas: int, most: int) -> WorkbookError:
-    return WorkbookError(
-        f"The book needs {formulas:,} live formulas or more, but the limit is {most:,}. Export "
-        f"fewer rows of x, fewer steps or check=False, or allow more: max_formulas={formulas:,}."
-    )
-
-
-def _require_finite(step: Pass) -> None:
-    for node in step.trace.nodes:
-        if not np.isfinite(node.value).all():
-            what = node.name or (node.op.name if node.op else node.kind)
-            where = f"{node.scope.name}, {what}" if node.scope.name else what
-            raise NumberError(
-                mismatch(
-                    f"export: {where}",
-                    "finite numbers",
-                    f"NaN or infinity in its {node.phase} pass",
-                    "Check the data and the weights, or lower the learning rate.",
-                )
-            )
-
-
-def _facts(difference: float | None, live: bool) -> list[str]:
-    facts = []
-    if difference is not None:
-        what = "Largest difference between float32 and float64, in outputs and loss"
-        facts.append(f"{what}: {difference:.2g}.")
-    if live:
-        facts.append(
-            "The weights are drawn anew at every recalculation (press F9). Stored beside the "
-            "formulas are those of the model."
-        )
-    return facts
-
-
-def _as_float64(y: Array) -> Array:
-    return y.astype(np.float64) if y.dtype.kind == "f" else y
+    return Export(wish.path, formulas, list(book.rows), live.passes, live.float32_difference)

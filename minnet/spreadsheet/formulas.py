@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from minnet.errors import WorkbookError
 from minnet.ops.base import CellWriter, Operation, View, positions
-from minnet.spreadsheet.blocks import FILTERS, Block
+from minnet.ops.conv import Correlate
+from minnet.spreadsheet.blocks import FILTERS, STACKED_FILTERS, Block
 from minnet.spreadsheet.operands import Cells, Inline, Joined, Scalar
 from minnet.spreadsheet.plan import Plan, is_scalar_leaf
 from minnet.spreadsheet.trace import UPDATE, Node
@@ -35,7 +36,8 @@ class Formulas:
     def cells_of(self, block: Block, sheet: str = "") -> Cells:
         """The block's own cells in its tensor's shape, as another formula refers to them."""
         node = block.node
-        shared = node.kind in ("parameter", "scale", "seed") or block.lies == FILTERS
+        shared = node.kind in ("parameter", "scale", "seed")
+        shared = shared or block.lies in (FILTERS, STACKED_FILTERS)
         shared = shared or (block.band == UPDATE and node.value.ndim == 0)
         fixed = shared or node in self._plan.helpers.values()
         return Cells(block.local_addresses() + block.origin, sheet, fixed)
@@ -44,6 +46,8 @@ class Formulas:
         operands = [self._operand(x, node, i) for i, x in enumerate(node.inputs)]
         if isinstance(op, View):
             return self._seen_through(node, op, operands).cell
+        if self._plan.stacked and isinstance(op, Correlate):
+            return op.stacked_cells(node.shape, *operands)
         try:
             return op.cells(node.shape, *operands)
         except NotImplementedError as error:

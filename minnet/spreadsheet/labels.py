@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from minnet.ops.base import COMPARISON, Placement, Pointwise
-from minnet.spreadsheet.blocks import FILTERS, NORMAL, TRANSPOSED
+from minnet.spreadsheet.blocks import FILTERS, NORMAL, STACKED_FILTERS, TRANSPOSED
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import FORWARD, UPDATE, Node, Scope
@@ -27,6 +27,7 @@ _EXPLAINED = {
 _LEARNED = {
     TRANSPOSED: "one row per neuron",
     FILTERS: "a row of tiles per filter",
+    STACKED_FILTERS: "filters side by side",
 }
 
 

@@ -23,6 +23,7 @@ from minnet.spreadsheet.book import (
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.trace import Scope
 from minnet.spreadsheet.xlsx import Rows
+from minnet.tensor import Array
 
 TRAINING = "training"
 _NOTHING, _NOTHING_TEXT = 1e-12, "1E-12"  # what is nearer to 0 counts as 0
@@ -76,33 +77,44 @@ class ContentsSheet:
 
         ``notes``: the author's own paragraphs, below those that tell how to read the book.
         """
-        put, style = self.rows.put, self._book.styles.text
-        row = 3
         about_images = (_ABOUT_IMAGES,) if _has_images(steps[0]) else ()
-        for text in (_ABOUT_LAYOUT[look.layout], *_GUIDE, *about_images, *notes):
-            put(row, 1, text, style=style("wrapped"))
-            self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
-            self.rows.heights[row] = 15 if len(text) < 165 else 29
-            row += 1
-        row += 1
+        texts = (_ABOUT_LAYOUT[look.layout], *_GUIDE, *about_images, *notes)
+        row = self._paragraphs(3, texts) + 1
         row = self._layers(row, steps[0]) + 1
-        for column, head in enumerate(("sheet", "what it shows"), 1):
-            put(row, column, head, style=style("column"))
-        for title, text in [*((s.title, s.about) for s in steps), *others]:
-            row += 1
-            self._book.link(CONTENTS, (row, 1), title, title)
-            put(row, 2, text, style=style("text"))
-        row += 2
-        live = sum(rows.formulas for rows in self._book.rows.values())
-        counted = f"{live:,} live formulas, each with its value as minnet computed it in float64."
-        for fact in (counted, *facts):
-            put(row, 1, fact, style=style("note"))
-            row += 1
+        row = self._sheets(row, [*((s.title, s.about) for s in steps), *others]) + 1
+        row = self._counted(row, facts)
         if look.class_names:
             self._classes(row + 1, look.class_names)
         for row, scope in self._rows_of.items():
             for sheet in steps:
                 sheet.page.link_names(scope, f"{CONTENTS}!{a1(row, 1)}")
+
+    def _paragraphs(self, row: int, texts: Sequence[str]) -> int:
+        """Texts across the sheet, each a row; gives the next row."""
+        for row, text in enumerate(texts, row):  # noqa: B020 - goes on from there
+            self.rows.put(row, 1, text, style=self._book.styles.text("wrapped"))
+            self._sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
+            self.rows.heights[row] = 15 if len(text) < 165 else 29
+        return row + 1
+
+    def _sheets(self, row: int, sheets: Sequence[tuple[str, str]]) -> int:
+        """A table of sheets and what they show; gives the next row."""
+        put, style = self.rows.put, self._book.styles.text
+        for column, head in enumerate(("sheet", "what it shows"), 1):
+            put(row, column, head, style=style("column"))
+        for title, text in sheets:
+            row += 1
+            self._book.link(CONTENTS, (row, 1), title, title)
+            put(row, 2, text, style=style("text"))
+        return row + 1
+
+    def _counted(self, row: int, facts: Sequence[str]) -> int:
+        """How many formulas the book has, and other facts; gives the next row."""
+        live = sum(rows.formulas for rows in self._book.rows.values())
+        counted = f"{live:,} live formulas, each with its value as minnet computed it in float64."
+        for number, fact in enumerate((counted, *facts), row):
+            self.rows.put(number, 1, fact, style=self._book.styles.text("note"))
+        return row + 1 + len(facts)
 
     def _classes(self, row: int, names: Sequence[str]) -> None:
         """The names of the classes, from which the sheets take them."""
@@ -136,15 +148,18 @@ class ContentsSheet:
             put(row, 5, sum(map(_formulas, blocks)), style=style("integer"))
             if last.node.value.dtype == bool:
                 continue  # TRUE and FALSE have no mean to a spreadsheet
-            area = network.area(last.node)
-            put(row, 6, float(values.mean()), f"AVERAGE({area})", style("decimal"))
-            spread = float(np.std(values))
-            put(row, 7, spread, f"SQRT(VARP({area}))", style("decimal"))
-            # Not =0, which some programs say of numbers that are merely small, and others do not.
-            zeros = float((np.abs(values) < _NOTHING).mean())
-            count = f"SUMPRODUCT(({area}<{_NOTHING_TEXT})*({area}>-{_NOTHING_TEXT}))/{values.size}"
-            put(row, 8, zeros, count, style("percent"))
+            self._statistics(row, values, network.area(last.node))
         return row + 1
+
+    def _statistics(self, row: int, values: Array, area: str) -> None:
+        """Mean, standard deviation and share of zeros of an area, live."""
+        put, style = self.rows.put, self._book.styles.text
+        put(row, 6, float(values.mean()), f"AVERAGE({area})", style("decimal"))
+        put(row, 7, float(np.std(values)), f"SQRT(VARP({area}))", style("decimal"))
+        # Not =0, which some programs say of numbers that are merely small, and others do not.
+        zeros = float((np.abs(values) < _NOTHING).mean())
+        count = f"SUMPRODUCT(({area}<{_NOTHING_TEXT})*({area}>-{_NOTHING_TEXT}))/{values.size}"
+        put(row, 8, zeros, count, style("percent"))
 
 
 def _has_images(sheet: StepSheet) -> bool:

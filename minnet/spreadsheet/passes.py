@@ -42,12 +42,15 @@ class Pass:
         return sum(n.value.size for n in shown if n.op is not None)
 
 
-def trace_step(model: Any, x: Any, y: Any) -> Pass:
-    """Forward, loss, backward and update of a compiled float64 model on one batch."""
+def trace_step(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
+    """Forward, loss, backward and update of a compiled float64 model on one batch.
+
+    ``x_name``: what the inputs are called, where there is one array of them.
+    """
     trace = Trace()
     with trace.watching():
         with training_mode() as deferred:
-            inputs, targets, loss = _run(trace, model, x, y)
+            inputs, targets, loss = _run(trace, model, x, y, x_name)
         trained = model.trainable_parameters()
         wanted = [t for t in (*inputs, *trained) if t.requires_grad]
         gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
@@ -123,21 +126,21 @@ class _Update:
                 self._step.new_states[f"{OPTIMIZER}_{name}"] = self._trace.node_of(value)
 
 
-def trace_loss(model: Any, x: Any, y: Any) -> Pass:
+def trace_loss(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
     """The forward pass of training and the loss alone."""
     trace = Trace()
     with trace.watching(), no_grad(), training_mode():
-        inputs, targets, loss = _run(trace, model, x, y)
+        inputs, targets, loss = _run(trace, model, x, y, x_name)
     step = Pass(trace, trace.node_of(loss))
     _finish(step, inputs, targets, model)
     return step
 
 
-def trace_prediction(model: Any, x: Any) -> Pass:
+def trace_prediction(model: Any, x: Any, x_name: str = "x") -> Pass:
     """The forward pass of ``predict``: no dropout, moving averages, no loss."""
     trace = Trace()
     with trace.watching(), no_grad():
-        inputs = _inputs(trace, model, x)
+        inputs = _inputs(trace, model, x, x_name)
         outputs = parts_of(model.forward(_joined(inputs)))
         if model.ending == "softmax" and outputs[0].name is None:
             outputs[0].named("softmax")  # as the one in a classifier's loss is called
@@ -200,20 +203,22 @@ def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:
     return tensor
 
 
-def _run(trace: Trace, model: Any, x: Any, y: Any) -> tuple[list[Tensor], list[Tensor], Tensor]:
+def _run(
+    trace: Trace, model: Any, x: Any, y: Any, x_name: str
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """The watched forward pass of a model: its inputs, its targets and its loss."""
     answers = parts_of(y)
     wanted = ["target"] if len(answers) == 1 else [f"{n}_target" for n in model.output_names]
-    inputs = _inputs(trace, model, x)
+    inputs = _inputs(trace, model, x, x_name)
     targets = [_leaf(trace, a, "target", n) for a, n in zip(answers, wanted, strict=True)]
     loss, _ = model.loss_of(_joined(inputs), _joined(targets))
     return inputs, targets, loss.named("loss")
 
 
-def _inputs(trace: Trace, model: Any, x: Any) -> list[Tensor]:
+def _inputs(trace: Trace, model: Any, x: Any, x_name: str) -> list[Tensor]:
     """The leaves of a model's pass: its inputs, in a strip of their own, and its parameters."""
     arrays = parts_of(x)
-    names = ["x"] if len(arrays) == 1 else model.input_names
+    names = [x_name] if len(arrays) == 1 else model.input_names
     inputs = [_leaf(trace, a, "input", n) for a, n in zip(arrays, names, strict=True)]
     for parameter in model.parameters():
         trace.announce(parameter, "parameter")

@@ -1,4 +1,5 @@
-"""Pictures on a sheet: the photograph, the digit, the tensor that the cells beside it hold."""
+"""Pictures on a sheet: the photograph, the digit, the tensor that the cells beside it hold; and
+histograms."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from openpyxl.chart import BarChart, Reference
 from openpyxl.drawing.image import Image as SheetImage
 from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.errors import ArgumentError, mismatch
+from minnet.spreadsheet.names import a1
 from minnet.tensor import Array
 
 Size = tuple[int, int]
@@ -44,6 +47,19 @@ def put_picture(sheet: Worksheet, cell: str, picture: Any, size: Size | None = N
     sheet.add_image(shown, cell)
 
 
+def place_picture(
+    sheet: Worksheet, png: bytes, row: int, column: int, height: int, width: int
+) -> Size:
+    """Place a PNG, shown smaller where it is larger than that; gives (width, height) there."""
+    from PIL import Image
+
+    image = Image.open(BytesIO(png))
+    factor = min(1.0, height / image.height, width / image.width)
+    size = round(image.width * factor), round(image.height * factor)
+    put_picture(sheet, a1(row, column), image, size)
+    return size
+
+
 def as_pixels(values: Array) -> Array:
     """uint8 pixels of numbers of any range: their least is black, their largest white.
 
@@ -62,6 +78,24 @@ def as_pixels(values: Array) -> Array:
     least, span = values.min(), np.ptp(values)
     pixels: Array = np.rint((values - least) / (span or 1.0) * 255).astype(np.uint8)
     return pixels
+
+
+def place_histogram(sheet: Worksheet, at: str, values: Reference, edges: Reference) -> None:
+    """Bars without gaps of how many numbers lie in each bin."""
+    chart = BarChart()
+    chart.add_data(values)
+    chart.set_categories(edges)
+    chart.legend = None
+    chart.gapWidth = 5
+    chart.height, chart.width = 12.2, 14.5  # centimetres
+    chart.title = "share of the numbers, by size"
+    chart.x_axis.delete = chart.y_axis.delete = False  # openpyxl hides both unless told otherwise
+    chart.x_axis.number_format = "0.##"
+    chart.y_axis.number_format = "0%"
+    chart.x_axis.tickLblPos = "low"
+    series = chart.series[0]
+    series.graphicalProperties.solidFill = "C55A11"
+    sheet.add_chart(chart, at)
 
 
 def _checked(pixels: Any) -> Array:

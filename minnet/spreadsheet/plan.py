@@ -21,6 +21,8 @@ from minnet.spreadsheet.blocks import (
     FILTERS,
     IMAGES,
     NORMAL,
+    STACKED,
+    STACKED_FILTERS,
     TRANSPOSED,
     Block,
     parameter_orientations,
@@ -47,11 +49,15 @@ def single_view(node: Node) -> Node | None:
 
 
 class Plan:
-    """The blocks of one sheet, in the order of the calculation."""
+    """The blocks of one sheet, in the order of the calculation.
 
-    def __init__(self, trace: Trace, forward_only: bool = False):
+    ``stacked``: images and kernels lie in columns, channels below one another, not as tiles.
+    """
+
+    def __init__(self, trace: Trace, forward_only: bool = False, stacked: bool = False):
         self._nodes = [n for n in trace.nodes if not forward_only or n.phase == FORWARD]
         self._forward_only = forward_only
+        self.stacked = stacked
         self.blocks: dict[Node, Block] = {}
         self.helpers: dict[tuple[Node, int], Node] = {}  # (user, operand): a copy that lies right
         self._slots = self._find_slots()
@@ -120,6 +126,8 @@ class Plan:
         lies = self._lies.get(node) or usual(node.value.ndim)
         if band == UPDATE and node.shape == slot.shape:
             lies = self._lies.get(slot, lies)
+        if self.stacked:
+            lies = {IMAGES: STACKED, FILTERS: STACKED_FILTERS}.get(lies, lies)
         block = Block(node, lies, slot, band)
         self.blocks[node] = block
         return block
@@ -239,8 +247,21 @@ class Plan:
             if not isinstance(x, Node):
                 continue
             found = self.place(x)
-            if found is None or not _are_tiles(found[1], first):
+            if found is None or not self._are_tiles(found[1], first):
                 self._copy(node, operand, x, lies)
+
+    def _are_tiles(self, addresses: Array, first: int) -> bool:
+        """Whether the axis ``first`` runs down and the next one to the right, cell by cell.
+
+        Stacked, it is the axis of channels after them that runs down, for each step of the first.
+        """
+        down, right, channel = (np.diff(addresses, axis=first + i) for i in range(3))
+        step = ROW
+        if self.stacked:
+            step *= addresses.shape[first + 2]
+            if (channel != ROW).any():
+                return False
+        return bool((down == step).all() and (right == 1).all())
 
     def _direction(self, node: Node, operand: int, other: Node) -> int | None:
         """1 where the multiplied elements lie side by side, ROW where one below the other."""
@@ -287,9 +308,3 @@ class Plan:
     def scopes(self) -> list[Scope]:
         """The strips from left to right: in the order of the calculation, the inputs first."""
         return list(dict.fromkeys(b.slot.scope for b in self.blocks.values()))
-
-
-def _are_tiles(addresses: Array, first: int) -> bool:
-    """Whether the axis ``first`` runs down and the next one to the right, cell by cell."""
-    down, right = (np.diff(addresses, axis=first + i) for i in range(2))
-    return bool((down == ROW).all() and (right == 1).all())

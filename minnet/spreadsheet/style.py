@@ -30,7 +30,7 @@ _NUMBER_FILLS = {
     "new": None,
     "helper": _GREY,
 }
-_BANDS = {"forward": "1F4E79", "backward": "C00000", "update": "548235"}
+_BANDS = {"forward": "1F4E79", "backward": "C00000", "update": "548235", "values": "595959"}
 
 
 def _solid(color: str) -> PatternFill:
@@ -42,6 +42,7 @@ _TEXT_STYLES: dict[str, dict[str, Any]] = {
     "note": {"font": Font(name=FONT, italic=True, size=9, color="7F7F7F")},
     "label": {"font": Font(name=FONT, bold=True, size=9)},
     "words": {"font": Font(name=FONT, italic=True, size=8, color="7F7F7F")},
+    "sign": {"font": Font(name=FONT, size=10), "alignment": Alignment(horizontal="center")},
     "text": {"font": Font(name=FONT, size=10)},
     "wrapped": {
         "font": Font(name=FONT, size=10),
@@ -92,6 +93,33 @@ _TEXT_STYLES: dict[str, dict[str, Any]] = {
         "border": _BOX,
         "alignment": _MIDDLE,
         "number_format": "0.000000000",
+    },
+    "knob precise": {
+        "font": Font(name=FONT, bold=True, color=_INPUT_BLUE, size=10),
+        "fill": _solid(_YELLOW),
+        "border": _BOX,
+        "alignment": _MIDDLE,
+        "number_format": "0.000000000",
+    },
+    "tiny": {
+        "font": Font(name=FONT, bold=True, size=10),
+        "border": _BOX,
+        "alignment": _MIDDLE,
+        "number_format": "0.0E+00",
+    },
+    "general": {
+        "font": Font(name=FONT, size=10),
+        "number_format": "General",
+        "alignment": Alignment(horizontal="right", shrink_to_fit=True),
+    },
+    "scientific": {
+        "font": Font(name=FONT, size=10),
+        "number_format": "0.0E+00",
+        "alignment": Alignment(horizontal="right"),
+    },
+    "right": {
+        "font": Font(name=FONT, size=10),
+        "alignment": Alignment(horizontal="right", shrink_to_fit=True),
     },
     "integer": {
         "font": Font(name=FONT, size=10),
