@@ -1,4 +1,4 @@
-"""Files of whole VGG16s, 553 MB each: what other libraries predict, and how much memory it takes."""
+"""Files of whole VGG16s, 553 MB each: what other libraries predict, how much memory it takes."""
 
 from __future__ import annotations
 
