@@ -106,7 +106,9 @@ def as_keras(layers: Layers, factors: bool = False, gemm: bool = False) -> Graph
     return graph
 
 
-def save(graph: Graph, path: Path, channels_last: bool) -> None:
-    height, width, channels = IMAGE
-    shape = IMAGE if channels_last else (channels, height, width)
+def save(
+    graph: Graph, path: Path, channels_last: bool, image: tuple[int, int, int] = IMAGE
+) -> None:
+    height, width, channels = image
+    shape = image if channels_last else (channels, height, width)
     onnx.save_model(graph.model(shape), str(path))

@@ -154,12 +154,14 @@ def test_absent_files_and_wrong_settings(tmp_path: Path) -> None:
 # -- preprocessing ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["caffe", "torch"])
+@pytest.mark.parametrize("mode", ["caffe", "torch", "rescale"])
 def test_preprocessing_by_hand(mode: str) -> None:
     red, green, blue = 10.0, 100.0, 200.0
     got = preprocess_input(np.array([[[red, green, blue]]]), mode)
     if mode == "caffe":
         by_hand = [blue - 103.939, green - 116.779, red - 123.68]
+    elif mode == "rescale":
+        by_hand = [red / 255, green / 255, blue / 255]
     else:
         by_hand = [
             (red / 255 - 0.485) / 0.229,
@@ -169,7 +171,7 @@ def test_preprocessing_by_hand(mode: str) -> None:
     np.testing.assert_allclose(got, [[by_hand]], rtol=1e-14)
 
 
-@pytest.mark.parametrize("mode", ["caffe", "torch"])
+@pytest.mark.parametrize("mode", ["caffe", "torch", "rescale"])
 def test_the_layer_is_the_function(mode: str) -> None:
     images = np.stack([PICTURE, PICTURE[::-1]])
     expected = preprocess_input(images, mode)
