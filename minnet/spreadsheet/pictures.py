@@ -42,22 +42,26 @@ def put_picture(sheet: Worksheet, cell: str, picture: Any, size: Size | None = N
         image = image.resize(enlarged, Image.Resampling.NEAREST)
     file = BytesIO()
     image.save(file, "PNG", optimize=True)
-    shown = SheetImage(file)
-    shown.width, shown.height = width, height
-    sheet.add_image(shown, cell)
+    _place(sheet, cell, SheetImage(file), (width, height))
 
 
 def place_picture(
     sheet: Worksheet, png: bytes, row: int, column: int, height: int, width: int
 ) -> Size:
-    """Place a PNG, shown smaller where it is larger than that; gives (width, height) there."""
-    from PIL import Image
+    """Place a PNG as it is, shown smaller where it is larger than so many pixels.
 
-    image = Image.open(BytesIO(png))
+    Gives its (width, height) on the sheet.
+    """
+    image = SheetImage(BytesIO(png))
     factor = min(1.0, height / image.height, width / image.width)
     size = round(image.width * factor), round(image.height * factor)
-    put_picture(sheet, a1(row, column), image, size)
+    _place(sheet, a1(row, column), image, size)
     return size
+
+
+def _place(sheet: Worksheet, cell: str, image: SheetImage, size: Size) -> None:
+    image.width, image.height = size
+    sheet.add_image(image, cell)
 
 
 def as_pixels(values: Array) -> Array:
