@@ -65,14 +65,3 @@ def test_keras_loads_what_is_converted(tmp_path: Path, ending: str) -> None:
     net.load_weights(tmp_path / f"w{ending}")
     for one, other in zip(net.get_weights(), arrays.values(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ending", [".h5", ".weights.h5", ".keras"])
-def test_keras_own_vgg16_at_full_size(tmp_path: Path, ending: str) -> None:
-    net, path = keras.applications.VGG16(weights=None), tmp_path / f"net{ending}"
-    (net.save_weights if ending == ".weights.h5" else net.save)(path)
-    layers, _ = read_vgg16(path)
-    ours = [array for _, kernel, bias in layers for array in (kernel, bias)]
-    for one, other in zip(ours, net.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
