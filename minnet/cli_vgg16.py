@@ -32,7 +32,7 @@ def finetune(
             "--from", metavar="LAYER", help="Then train the layers from this one on, too."
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="For the new last layer.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="For the new last layer.")] = 12,
     lr: Annotated[float, typer.Option(help="The new last layer's learning rate.")] = 1e-3,
     from_epochs: Annotated[int, typer.Option(min=1, help="With --from: for these layers.")] = 1,
     from_lr: Annotated[float, typer.Option(help="With --from: their learning rate.")] = 1e-5,

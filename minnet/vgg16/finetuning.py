@@ -27,7 +27,7 @@ class Stage(NamedTuple):
     batch_size: int
 
 
-HEAD = Stage(epochs=20, lr=1e-3, batch_size=64)
+HEAD = Stage(epochs=12, lr=1e-3, batch_size=64)
 #: A hundredth of the head's rate: what the layers have learned is worth keeping.
 UNFROZEN = Stage(epochs=1, lr=1e-5, batch_size=16)
 BATCH = 8  # images that go through the frozen layers at once
