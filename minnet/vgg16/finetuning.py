@@ -41,10 +41,10 @@ def finetune(
     start: str | None = None,
     unfrozen: Stage = UNFROZEN,
 ) -> None:
-    """Train a new last layer for the classes of a folder; then all layers from ``start`` on.
+    """Train a new head for the classes of a folder; then all layers from ``start`` on.
 
     ``directory``: with 'train' and 'valid', which have a directory of images for each class.
-    ``cache``: a directory for the features on which the last layer is trained.
+    ``cache``: a directory for the features on which the head is trained.
 
     Raises :class:`~minnet.errors.FileError` for another folder, and what
     :meth:`Vgg16.fit_features` raises.
