@@ -32,8 +32,8 @@ def finetune(
             "--from", metavar="LAYER", help="Then train the layers from this one on, too."
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="For the new last layer.")] = 20,
-    lr: Annotated[float, typer.Option(help="The new last layer's learning rate.")] = 1e-3,
+    epochs: Annotated[int, typer.Option(min=1, help="For the new head.")] = 12,
+    lr: Annotated[float, typer.Option(help="The new head's learning rate.")] = 1e-3,
     from_epochs: Annotated[int, typer.Option(min=1, help="With --from: for these layers.")] = 1,
     from_lr: Annotated[float, typer.Option(help="With --from: their learning rate.")] = 1e-5,
     batch_size: Annotated[int, typer.Option(min=1, help="With --from: images in a step.")] = 16,
@@ -47,9 +47,9 @@ def finetune(
 ) -> None:
     """Teach a VGG16 the classes of a folder of photographs.
 
-    A new last layer is trained on what the other layers give, which is calculated once and kept;
-    with --from the layers behind that one go on learning, at a smaller rate. minnet predict uses
-    the model.
+    A new head is trained on what the other layers give, which is calculated once and kept; with
+    --from the layers from that one on then learn too, at a smaller rate. minnet predict uses the
+    model.
     """
     import minnet
     from minnet.saving import require_ending

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from minnet import progress
+from minnet.callbacks import ProgressBar
 from minnet.layers import Dense
 from minnet.progress import Progress
 from minnet.sequential import Sequential
@@ -187,6 +189,33 @@ def test_batches_of_unknown_number() -> None:
     clock.now += 1
     bar.end(VALUES)
     assert shown(stream)[1] == "7/7 - 3s - loss: 0.6931 - accuracy: 0.5000"
+
+
+def test_rows_in_a_second_are_those_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those that were there before; and the time after the last of them does not count."""
+    monkeypatch.setenv("COLUMNS", "200")
+    stream, clock = Terminal(), Clock()
+    bar = Progress(1000, 1, 1, stream, clock, unit="images")
+    bar.begin(0, "features", done=400)
+    clock.now += 10
+    bar.update(500, dict)
+    half = " 500/1000 [===============>..............] - ETA: 50s - 10.0 images/s"
+    assert shown(stream) == ["features", half]
+    clock.now += 20
+    bar.update(1000, dict)
+    clock.now += 30  # validation
+    bar.end(VALUES)
+    rest = " - 1:00 - 20.0 images/s - loss: 0.6931 - accuracy: 0.5000"
+    assert shown(stream)[1] == f"1000/1000 [{'=' * 30}]{rest}"
+
+
+def test_fit_tells_images_in_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(callbacks=[ProgressBar(unit="images")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        (rate,) = re.findall(r" - 0s - (\d+\.\d) images/s - loss: ", line)
+        assert float(rate) > 0
 
 
 def test_silent() -> None:

@@ -27,7 +27,7 @@ class Stage(NamedTuple):
     batch_size: int
 
 
-HEAD = Stage(epochs=20, lr=1e-3, batch_size=64)
+HEAD = Stage(epochs=12, lr=1e-3, batch_size=64)
 #: A hundredth of the head's rate: what the layers have learned is worth keeping.
 UNFROZEN = Stage(epochs=1, lr=1e-5, batch_size=16)
 BATCH = 8  # images that go through the frozen layers at once
@@ -41,10 +41,10 @@ def finetune(
     start: str | None = None,
     unfrozen: Stage = UNFROZEN,
 ) -> None:
-    """Train a new last layer for the classes of a folder; then all layers from ``start`` on.
+    """Train a new head for the classes of a folder; then all layers from ``start`` on.
 
     ``directory``: with 'train' and 'valid', which have a directory of images for each class.
-    ``cache``: a directory for the features on which the last layer is trained.
+    ``cache``: a directory for the features on which the head is trained.
 
     Raises :class:`~minnet.errors.FileError` for another folder, and what
     :meth:`Vgg16.fit_features` raises.
