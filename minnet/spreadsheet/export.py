@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,8 +59,8 @@ def export_xlsx(
     max_formulas: int = MOST_FORMULAS,
     title: str | None = None,
     notes: Sequence[str] = (),
-    layout: Literal["strips", "lesson"] = "strips",
-    random_weights: Literal["values", "live"] = "values",
+    layout: str = "strips",
+    random_weights: str = "values",
     class_names: Sequence[str] | None = None,
     pictures: Sequence[Any] | None = None,
     watch: Watch | None = None,
