@@ -44,6 +44,10 @@ class Operand(Protocol):
         """The ranges that hold these elements, joined by commas; needs real cells."""
         ...
 
+    def areas(self, positions: Array) -> list[str]:
+        """``area`` of each row of positions."""
+        ...
+
     def broadcast(self, shape: tuple[int, ...]) -> Operand: ...
 
 

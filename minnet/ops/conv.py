@@ -137,8 +137,10 @@ class Correlate(Convolution):
         kernel = positions(w.shape).transpose(3, 2, 0, 1)
         kernel = kernel.reshape(*kernel.shape[:2], -1)
         filters, inputs, taps = kernel.shape
-        seen = [[x.area(channel) for channel in place] for place in windows]
-        weights = [[w.area(tile) for tile in of_filter] for of_filter in kernel]
+        channels = windows.shape[1]
+        flat = x.areas(windows.reshape(-1, windows.shape[2]))
+        seen = [flat[i : i + channels] for i in range(0, len(flat), channels)]
+        weights = [w.areas(of_filter) for of_filter in kernel]
         product = "{}*{}" if taps == 1 else "SUMPRODUCT({},{})"
 
         def write(k: int) -> str:

@@ -58,8 +58,7 @@ class _Product(Operation):
                 return f"{single_a[row]}*{single_b[row // height * width + column]}"
 
             return write_single
-        row_text = [a.area(p) for p in rows]
-        column_text = [b.area(p) for p in columns]
+        row_text, column_text = a.areas(rows), b.areas(columns)
 
         def write(k: int) -> str:
             row, column = divmod(k, width)
@@ -112,7 +111,7 @@ class DotRows(Operation):
         return f"row of {a}·row of {b}"
 
     def cells(self, shape: tuple[int, ...], *operands: Operand) -> CellWriter:
-        lines = [[o.area(row) for row in positions(o.shape)] for o in operands]
+        lines = [o.areas(positions(o.shape)) for o in operands]
         return lambda k: f"SUMPRODUCT({lines[0][k]},{lines[1][k]})"
 
 

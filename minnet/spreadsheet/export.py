@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,8 +62,8 @@ def export_xlsx(
     max_formulas: int = MOST_FORMULAS,
     title: str | None = None,
     notes: Sequence[str] = (),
-    layout: Literal["strips", "lesson"] = "strips",
-    random_weights: Literal["values", "live"] = "values",
+    layout: str = "strips",
+    random_weights: str = "values",
     class_names: Sequence[str] | None = None,
     pictures: Sequence[Any] | None = None,
     probe: Sequence[Any] | None = None,

@@ -21,7 +21,18 @@ def reference(address: int, dollar: str = "") -> str:
     return f"{dollar}{column_letters(address % ROW)}{dollar}{address // ROW}"
 
 
-class Cells:
+class _Ranged:
+    """What has ranges of cells to offer, if any."""
+
+    def area(self, positions: Array) -> str:
+        raise WorkbookError("a range was asked of a formula that has no cells of its own")
+
+    def areas(self, positions: Array) -> list[str]:
+        """:meth:`area` of each row of positions."""
+        return [self.area(row) for row in positions]
+
+
+class Cells(_Ranged):
     """Elements that stand in cells of their own. ``sheet`` is empty or ends in ``!``."""
 
     binding = ATOM
@@ -48,6 +59,19 @@ class Cells:
                 "that a function takes. Reduce over the last axis, or export a smaller batch."
             )
         return ",".join(areas)
+
+    def areas(self, positions: Array) -> list[str]:
+        """:meth:`area` of each row of positions, quickly where all are equal rectangles."""
+        addresses = self._addresses.reshape(-1)[positions]
+        apart = addresses - addresses[:, :1]
+        if (
+            len(apart) == 0
+            or (apart != apart[0]).any()
+            or len(_rectangles(addresses[0].tolist())) > 1
+        ):
+            return super().areas(positions)
+        firsts, lasts = ((addresses[:, 0] + end).tolist() for end in (apart.min(), apart.max()))
+        return list(map(self._range, firsts, lasts))
 
     def _range(self, first: int, last: int) -> str:
         start = self._sheet + reference(first, self._dollar)
@@ -81,7 +105,7 @@ def _rectangles(addresses: list[int]) -> list[tuple[int, int]]:
     return runs
 
 
-class Scalar:
+class Scalar(_Ranged):
     """One number for every element: a constant written out, or the name of a cell."""
 
     shape: tuple[int, ...] = ()
@@ -112,7 +136,7 @@ def number_text(value: float) -> str:
     return repr(value).upper()
 
 
-class Inline:
+class Inline(_Ranged):
     """Formulas written in place of cells, for steps too small to deserve a block."""
 
     def __init__(self, write: CellWriter, shape: tuple[int, ...], binding: int, sources: Array):
@@ -126,15 +150,12 @@ class Inline:
         text = self._write(self._flat[position])
         return text if self.binding >= binding else f"({text})"
 
-    def area(self, positions: Array) -> str:
-        raise WorkbookError("a range was asked of a formula that has no cells of its own")
-
     def broadcast(self, shape: tuple[int, ...]) -> Inline:
         sources = np.broadcast_to(self._sources.reshape(self.shape), shape)
         return Inline(self._write, shape, self.binding, sources)
 
 
-class Joined:
+class Joined(_Ranged):
     """Several operands in a row, seen through a view that picks elements among all of them."""
 
     binding: int
