@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from minnet import cli_models
+from minnet import cli_export, cli_models
 from minnet.console import plain
-from minnet.errors import ArgumentError, FileError, MinnetError, WorkbookError, mismatch
+from minnet.errors import MinnetError, WorkbookError
 
 if TYPE_CHECKING:
     from minnet.spreadsheet.verify import CellDifference
@@ -63,7 +63,12 @@ demo = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(demo, name="demo")
-for command in (cli_models.convert, cli_models.predict, cli_models.summary):
+for command in (
+    cli_export.export,
+    cli_models.convert,
+    cli_models.predict,
+    cli_models.summary,
+):
     app.command()(command)
 
 Output = Annotated[
@@ -176,52 +181,7 @@ def check(
     raise typer.Exit(code)
 
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Saved by model.save.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
-
-
-@app.command()
-def export(
-    model: ModelFile,
-    inputs: Annotated[
-        list[str],
-        typer.Option(
-            "--input",
-            help="Images, .csv, .npy or .npz; given once more for more rows. NAME=FILE for a model "
-            "with several inputs.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The workbook to write.")],
-    target: Annotated[
-        str | None,
-        typer.Option(help="What the rows should give: 3, or 3,1,0 or a .csv, .npy or .npz file."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps to show.")] = 1,
-    divide_by: Annotated[
-        float, typer.Option(help="Divide inputs, as in training: 255 for pixels from 0 to 1.")
-    ] = 1.0,
-    max_formulas: Annotated[int, typer.Option(min=1, help="Live formulas at most.")] = 50_000,
-    force: Force = False,
-) -> None:
-    """Write what a saved model does with some rows as a workbook of live formulas.
-
-    With a target it shows training steps, without one what the model predicts.
-    """
-    from minnet.data.files import read_inputs, read_target
-    from minnet.demos.output import print_export, workbook_path
-    from minnet.loading import load_model
-    from minnet.spreadsheet import export_xlsx
-
-    path = _free(workbook_path(output), force)
-    net = load_model(model)
-    x = _divided(read_inputs(net, inputs), divide_by)
-    y = None if target is None else read_target(target)
-    watch = _progress_bar()
-    try:
-        done = export_xlsx(net, x, y, path, steps=steps, max_formulas=max_formulas, watch=watch)
-    finally:
-        watch.ends()
-    print_export(done)
+Force = cli_export.Force
 
 
 @app.command()
@@ -265,10 +225,11 @@ def read(
     Rows and columns may have been inserted around the blocks, sheets renamed, and the book saved
     by another program.
     """
+    from minnet.files import require_new
     from minnet.loading import load_model
     from minnet.spreadsheet import read_xlsx
 
-    _free(output, force)
+    require_new(output, force)
     net = load_model(model)
     rate = net.optimizer.base_lr
     found = read_xlsx(book, net)
@@ -279,53 +240,10 @@ def read(
         print(f"  most at [{at}]: {change.before:.7g} -> {change.after:.7g}")
     if found.learning_rate not in (None, rate):
         print(f"learning rate: {rate:.7g} -> {found.learning_rate:.7g}")
+    if found.probed:
+        print(f"{len(found.probed):,} weights are too large for the book and are as they were.")
     same = len(found.weights) - len(found.changes)
     print(f"{len(found.changes):,} weights changed, {same:,} are as they were. Wrote {output}")
-
-
-def _free(path: Path, force: bool) -> Path:
-    """The path, if nothing there would be lost."""
-    if path.exists() and not force:
-        advice = "Choose another name, or add --force to replace it."
-        raise FileError(mismatch(str(path), "a new file", "one that exists", advice))
-    return path
-
-
-def _divided(x: Any, by: float) -> Any:
-    if not 0 < abs(by) < float("inf"):
-        raise ArgumentError(mismatch("--divide-by", "a number other than 0", f"{by:g}"))
-    if by == 1.0:
-        return x
-    return [part / by for part in x] if isinstance(x, list) else x / by
-
-
-def _progress_bar() -> Any:
-    from minnet.spreadsheet.xlsx import Watch
-
-    class Bar(Watch):
-        """Says how large the book will be, and on a terminal how much of it is written."""
-
-        bar: Any = None
-
-        def begins(self, formulas: int, size: int) -> None:
-            print(f"Writing {formulas:,} live formulas, about {_bytes(size)}")
-            if sys.stderr.isatty():
-                self.bar = typer.progressbar(length=formulas, file=sys.stderr)
-                self.bar.__enter__()
-
-        def wrote(self, formulas: int) -> None:
-            if self.bar is not None:
-                self.bar.update(formulas)
-
-        def ends(self) -> None:
-            if self.bar is not None:
-                self.bar.__exit__(None, None, None)
-
-    return Bar()
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size // 1000, 1)} kB"
 
 
 def _texts(cell: CellDifference) -> list[str]:

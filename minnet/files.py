@@ -76,6 +76,17 @@ def require_file(path: PathLike, content: str) -> Path:
         raise FileError(mismatch(str(file), expected, f"{error.strerror or error}")) from None
 
 
+def require_new(path: Path, force: bool) -> Path:
+    """The path, if nothing there would be lost.
+
+    Raises :class:`~minnet.errors.FileError` for a file that exists, unless ``force``.
+    """
+    if path.exists() and not force:
+        advice = "Choose another name, or add --force to replace it."
+        raise FileError(mismatch(str(path), "a new file", "one that exists", advice))
+    return path
+
+
 def _flush(path: Path) -> None:
     """Wait until a file's bytes, or a directory's names, are on the disk."""
     if path.is_dir() and os.name == "nt":

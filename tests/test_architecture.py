@@ -115,7 +115,7 @@ LAYERS = [
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],
     ["demos.conv", "demos.graddesc"],
     ["demos"],
-    ["cli_models"],
+    ["cli_export", "cli_models"],
     ["cli"],
     ["__main__"],
     ["testing"],

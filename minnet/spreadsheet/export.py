@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minnet.checks import whole
 from minnet.errors import ArgumentError, mismatch
 from minnet.spreadsheet.book import NETWORK, Book, StepSheet
 from minnet.spreadsheet.chain import Chain
@@ -78,13 +79,20 @@ def export_xlsx(
     arguments: ``export_xlsx(lambda a, b: (a * b).sum(), inputs={"a": …, "b": …}, path="f.xlsx")``.
 
     Everything is computed in float64, as a spreadsheet does, from the float32 weights. ``check``
-    adds a sheet that compares a gradient with a finite difference. ``max_formulas`` guards against
-    books too large to open with pleasure. ``notes``: paragraphs of your own for the first sheet.
+    adds a sheet that compares a gradient with a finite difference. ``notes``: paragraphs of your
+    own for the first sheet.
+
+    Of a model that would need more than ``max_formulas`` the last layers are live, as many as fit,
+    and every other layer has a sheet with statistics, pictures and one neuron worked out live from
+    its window: the most active one, or ``probe=("block3_conv1", row, column, channel)``. For that
+    one the ``probe_layers`` layers before it are live too, as much of them as it sees; None: as
+    many as fit. ``probe`` makes such a book of any model. ``classes``: names of the outputs.
     ``watch`` hears about the file's size and how much of it is written
     (:class:`~minnet.spreadsheet.xlsx.Watch`).
 
-    Raises :class:`~minnet.errors.WorkbookError` for a pass larger than that, and the errors of the
-    model for data that do not fit it.
+    Raises :class:`~minnet.errors.WorkbookError` where that needs more formulas still, or a function
+    does, :class:`~minnet.errors.ArgumentError` for a probe that the model does not have, and the
+    errors of the model for data that do not fit it.
     """
     if path is None:
         raise ArgumentError(mismatch("export_xlsx", "path=", "none", "Say where to write."))
@@ -98,10 +106,12 @@ def export_xlsx(
         if y is None and (steps != 1 or batch_size is not None):
             received = "steps to train without y"
             raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
+        if probe_layers is not None:
+            _check_depth(probe, probe_layers)
         request = Request(
             x, y, max_formulas, steps, batch_size, check, title, notes, probe, probe_layers, classes
         )
-        return _export_model(subject, request, Path(path), max_formulas, watch)
+        return _export_model(subject, request, Path(path), watch)
     if not callable(subject):
         raise ArgumentError(
             mismatch("export_xlsx", "a model or a function of tensors", type(subject).__name__)
@@ -115,17 +125,23 @@ def export_xlsx(
     return _export_function(subject, inputs, Path(path), max_formulas, title, notes, watch)
 
 
-def _export_model(
-    model: Any, request: Request, path: Path, most: int, watch: Watch | None
-) -> Export:
+def _check_depth(probe: Sequence[Any] | None, layers: Any) -> None:
+    if probe is None:
+        expected, received = "probe=, with probe_layers", "probe_layers alone"
+        raise ArgumentError(mismatch("export_xlsx", expected, received))
+    whole("probe_layers", layers, 0)
+
+
+def _export_model(model: Any, request: Request, path: Path, watch: Watch | None) -> Export:
     """Training steps, or what is predicted where there are no targets; as probes if too large."""
-    x, y = request.x, request.y
+    x, y, most = request.x, request.y, request.most
     rows = len(model.prepare_inputs(x) if y is None else model.prepare(x, y)[0])
     if request.probe is None and not is_giant(model, rows, y is not None, most):
         try:
-            return _export_live(model, request, path, most, watch)
+            return _export_live(model, request, path, watch)
         except TooLarge:
-            pass  # which only the layout could tell
+            if request.steps > 1:  # each of them would fit
+                raise
     giant = Giant(model, request).write()
     live = giant.live or LiveSheets([], [])
     done = _save(giant.book, path, live.passes, most, watch, live.float32_difference)
@@ -133,11 +149,9 @@ def _export_model(
     return done
 
 
-def _export_live(
-    model: Any, request: Request, path: Path, most: int, watch: Watch | None
-) -> Export:
+def _export_live(model: Any, request: Request, path: Path, watch: Watch | None) -> Export:
     """The whole model, live."""
-    book = Book()
+    book, most = Book(), request.most
     contents = ContentsSheet(book, request.title or f"minnet: {model.name}")
     if request.y is None:
         live = live_prediction(model, request.x, book, most)

@@ -18,7 +18,7 @@ from minnet.spreadsheet.overview import ContentsSheet
 from minnet.spreadsheet.pictures import place_picture
 
 TOP = 5  # classes that are named
-_PICTURES = 12  # the column at the right of the table
+_PICTURES = 11  # the column at the right of the table
 _GUIDE = (
     "The network is too large to show every number. Its layers are live where they are small, at "
     "the end; each of the others has a probe sheet: statistics, a histogram, a picture of all its "

@@ -194,7 +194,11 @@ def save(
 ) -> None:
     """Write the workbook under a temporary name and move it into place when it is whole."""
     if watch is not None:
-        watch.begins(sum(sheet.formulas for sheet in rows.values()), estimated_size(rows))
+        pictures = sum(
+            len(image._data()) for sheet in workbook.worksheets for image in sheet._images
+        )
+        formulas = sum(sheet.formulas for sheet in rows.values())
+        watch.begins(formulas, estimated_size(rows) + pictures)
     with (
         replacing(path, "a workbook", WorkbookError) as temporary,
         ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=LEVEL) as archive,
