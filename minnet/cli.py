@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from minnet import cli_models, cli_vgg16
+from minnet import cli_export, cli_models, cli_vgg16
+from minnet.cli_export import Force
 from minnet.console import plain
-from minnet.errors import ArgumentError, MinnetError, WorkbookError, mismatch
+from minnet.errors import MinnetError, WorkbookError
 from minnet.files import require_new
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ demo = typer.Typer(
 )
 app.add_typer(demo, name="demo")
 for command in (
+    cli_export.export,
     *(cli_models.convert, cli_models.predict, cli_models.summary),
     *(cli_vgg16.finetune, cli_vgg16.features, cli_vgg16.weights),
 ):
@@ -181,59 +183,6 @@ def check(
     raise typer.Exit(code)
 
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Saved by model.save.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
-
-
-@app.command()
-def export(
-    model: ModelFile,
-    inputs: Annotated[
-        list[str],
-        typer.Option(
-            "--input",
-            help="Images, .csv, .npy or .npz; given once more for more rows. NAME=FILE for a model "
-            "with several inputs.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The workbook to write.")],
-    target: Annotated[
-        str | None,
-        typer.Option(help="What the rows should give: 3, or 3,1,0 or a .csv, .npy or .npz file."),
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps to show.")] = 1,
-    divide_by: Annotated[
-        float, typer.Option(help="Divide inputs, as in training: 255 for pixels from 0 to 1.")
-    ] = 1.0,
-    layout: Annotated[
-        str, typer.Option(help="strips, layers side by side, or lesson, one below the other.")
-    ] = "strips",
-    max_formulas: Annotated[int, typer.Option(min=1, help="Live formulas at most.")] = 50_000,
-    force: Force = False,
-) -> None:
-    """Write what a saved model does with some rows as a workbook of live formulas.
-
-    With a target it shows training steps, without one what the model predicts.
-    """
-    from minnet.data.files import read_inputs, read_target
-    from minnet.demos.output import print_export, workbook_path
-    from minnet.loading import load_model
-    from minnet.spreadsheet import export_xlsx
-
-    path = require_new(workbook_path(output), force)
-    net = load_model(model)
-    x = _divided(read_inputs(net, inputs), divide_by)
-    y = None if target is None else read_target(target)
-    watch = _progress_bar()
-    try:
-        done = export_xlsx(
-            net, x, y, path, steps=steps, layout=layout, max_formulas=max_formulas, watch=watch
-        )
-    finally:
-        watch.ends()
-    print_export(done)
-
-
 @app.command()
 def diff(
     first: Annotated[Path, typer.Argument(metavar="A", help="A workbook (.xlsx).")],
@@ -289,45 +238,10 @@ def read(
         print(f"  most at [{at}]: {change.before:.7g} -> {change.after:.7g}")
     if found.learning_rate not in (None, rate):
         print(f"learning rate: {rate:.7g} -> {found.learning_rate:.7g}")
+    if found.probed:
+        print(f"{len(found.probed):,} weights are too large for the book and are as they were.")
     same = len(found.weights) - len(found.changes)
     print(f"{len(found.changes):,} weights changed, {same:,} are as they were. Wrote {output}")
-
-
-def _divided(x: Any, by: float) -> Any:
-    if not 0 < abs(by) < float("inf"):
-        raise ArgumentError(mismatch("--divide-by", "a number other than 0", f"{by:g}"))
-    if by == 1.0:
-        return x
-    return [part / by for part in x] if isinstance(x, list) else x / by
-
-
-def _progress_bar() -> Any:
-    from minnet.spreadsheet.xlsx import Watch
-
-    class Bar(Watch):
-        """Says how large the book will be, and on a terminal how much of it is written."""
-
-        bar: Any = None
-
-        def begins(self, formulas: int, size: int) -> None:
-            print(f"Writing {formulas:,} live formulas, about {_bytes(size)}")
-            if sys.stderr.isatty():
-                self.bar = typer.progressbar(length=formulas, file=sys.stderr)
-                self.bar.__enter__()
-
-        def wrote(self, formulas: int) -> None:
-            if self.bar is not None:
-                self.bar.update(formulas)
-
-        def ends(self) -> None:
-            if self.bar is not None:
-                self.bar.__exit__(None, None, None)
-
-    return Bar()
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size // 1000, 1)} kB"
 
 
 def _texts(cell: CellDifference) -> list[str]:

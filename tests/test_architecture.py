@@ -120,7 +120,7 @@ LAYERS = [
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],
     ["demos.conv", "demos.graddesc"],
     ["demos"],
-    ["cli_models", "cli_vgg16"],
+    ["cli_export", "cli_models", "cli_vgg16"],
     ["cli"],
     ["__main__"],
     ["testing"],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minnet.checks import whole
 from minnet.errors import ArgumentError, mismatch
 from minnet.spreadsheet.book import NETWORK, Book, Look, StepSheet
 from minnet.spreadsheet.chain import Chain
@@ -96,13 +97,15 @@ def export_xlsx(
     images are shown themselves.
 
     ``probe``: a layer's name, and a place in its output, ``("conv3", row, column, channel)``:
-    the neuron that is worked out there; by default the most active one. What it sees is live too,
-    layer by layer back to the input or as far as fits; ``probe_layers`` says how many layers.
+    the neuron that is worked out there; by default the most active one. The ``probe_layers`` layers
+    before it are live too, as much of them as it sees; None: as many as fit. ``probe`` makes a book
+    with probes of any model.
     ``watch`` hears about the file's size and how much of it is written
     (:class:`~minnet.spreadsheet.xlsx.Watch`).
 
-    Raises :class:`~minnet.errors.WorkbookError` for a pass larger than that, and the errors of the
-    model for data that do not fit it.
+    Raises :class:`~minnet.errors.WorkbookError` where that needs more formulas still, or a function
+    does, :class:`~minnet.errors.ArgumentError` for a probe that the model does not have, and the
+    errors of the model for data that do not fit it.
     """
     if path is None:
         raise ArgumentError(mismatch("export_xlsx", "path=", "none", "Say where to write."))
@@ -119,6 +122,8 @@ def export_xlsx(
         if y is None and (steps != 1 or batch_size is not None):
             received = "steps to train without y"
             raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
+        if probe_layers is not None:
+            _check_depth(probe, probe_layers)
         request = Request(x, y, wish, steps, batch_size, check, probe, probe_layers)
         return _export_model(subject, request)
     if not callable(subject):
@@ -135,6 +140,13 @@ def export_xlsx(
     return _export_function(subject, inputs, wish)
 
 
+def _check_depth(probe: Sequence[Any] | None, layers: Any) -> None:
+    if probe is None:
+        expected, received = "probe=, with probe_layers", "probe_layers alone"
+        raise ArgumentError(mismatch("export_xlsx", expected, received))
+    whole("probe_layers", layers, 0)
+
+
 def _export_model(model: Any, request: Request) -> Export:
     """Training steps, or what is predicted where there are no targets; as probes if too large."""
     x, y, wish = request.x, request.y, request.wish
@@ -144,7 +156,8 @@ def _export_model(model: Any, request: Request) -> Export:
         try:
             return _export_live(model, request, look)
         except TooLarge:
-            pass  # which only the layout could tell
+            if request.steps > 1:  # each of them would fit
+                raise
     giant = Giant(model, request, look).write()
     done = _save(giant.book, wish, giant.live or LiveSheets([], []))
     done.probes, done.chain = giant.probes, giant.chain

@@ -106,7 +106,7 @@ class Giant:
                 self._write_probe(found, number, chain, slopes)
         contents.fill_giant(
             self._shown(start, slopes), found.live, self._facts(start, loss, found.chain),
-            request.wish.notes, found.chain,
+            request.wish.notes, found.chain, self._look.class_names,
         )  # fmt: skip
         contents.show(self._stages[0], self._stages[-1], self._model.ending, self._look.class_names)
         return found

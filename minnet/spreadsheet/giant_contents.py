@@ -18,7 +18,7 @@ from minnet.spreadsheet.overview import ContentsSheet
 from minnet.spreadsheet.pictures import place_picture
 
 TOP = 5  # classes that are named
-_PICTURES = 12  # the column at the right of the table
+_PICTURES = 11  # the column at the right of the table
 _GUIDE = (
     "The network is too large to show every number. Its layers are live where they are small, at "
     "the end; each of the others has a probe sheet: statistics, a histogram, a picture of all its "
@@ -54,8 +54,9 @@ class GiantContents(ContentsSheet):
         facts: Sequence[str],
         notes: Sequence[str],
         chain: Chain | None,
+        classes: Sequence[str],
     ) -> None:
-        """Written last, when it is known what there is."""
+        """Written last, when it is known what there is. ``classes``: names of the outputs."""
         guide = _GUIDE if live is None else (*_GUIDE, _GUIDE_TO_LIVE)
         row = self._paragraphs(3, (*guide, *notes)) + 1
         self._predicted_row = row
@@ -67,7 +68,9 @@ class GiantContents(ContentsSheet):
             sheets.append((CHAIN, text))
         if sheets:
             row = self._sheets(row, sheets) + 1
-        self._counted(row, [*(live.facts if live else ()), *facts])
+        row = self._counted(row, [*(live.facts if live else ()), *facts])
+        if classes:
+            self._classes(row + 1, classes)
 
     def _table(self, row: int, stages: Sequence[Shown], live: LiveSheets | None) -> None:
         put, style = self.rows.put, self._book.styles.text

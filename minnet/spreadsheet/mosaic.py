@@ -91,8 +91,10 @@ def photograph(pixels: Array) -> tuple[bytes, str]:
 
 
 def _columns(height: int, width: int, count: int) -> int:
-    """How many tiles side by side make a picture about twice as wide as high."""
-    return max(1, min(count, round(math.sqrt(2 * count * height / width))))
+    """How many tiles side by side: a picture about twice as wide as high, without empty places."""
+    ideal = math.sqrt(2 * count * height / width)
+    full = [n for n in range(1, count + 1) if count % n == 0 and ideal / 2 <= n <= 2 * ideal]
+    return min(full, key=lambda n: abs(math.log(n / ideal)), default=min(count, round(ideal)) or 1)
 
 
 def _means(channels: Array, step: int) -> Array:
@@ -111,6 +113,8 @@ def _shades(values: Array) -> Array:
     """Numbers as entries 0 … 254 of a colour table."""
     reach = float(np.quantile(np.abs(values), 0.995)) or float(np.abs(values).max()) or 1.0
     parts = values / reach
+    # Most numbers of a layer are far below the largest: the root makes them visible.
+    parts = np.sign(parts) * np.sqrt(np.abs(parts))
     if values.min() < 0:
         parts = (parts + 1) / 2
     shades: Array = np.clip(np.round(parts * 254), 0, 254).astype(np.uint8)

@@ -14,6 +14,8 @@ MAX_ROWS = 1_048_576
 MAX_COLUMNS = 16_384
 MAX_NAME = 255
 MAX_TITLE = 31
+SHARES = "shares"  # of a probe's histogram
+PROBE = "probe_"  # the names of what a probe sheet shows of a layer begin so
 
 _CELL = re.compile(r"\$?([A-Za-z]{1,3})\$?([0-9]{1,7})")
 _LOOKS_LIKE_CELL = re.compile(r"([A-Za-z]{1,3})([0-9]+)")
@@ -97,6 +99,11 @@ def legal_name(text: str) -> str:
     if not (name[0].isalpha() or name[0] == "_"):
         name = "_" + name
     return name if is_legal_name(name) is None else name + "_"
+
+
+def probe_name(layer: str, of: str = "") -> str:
+    """The name of a probed neuron's value, or of something else on its layer's sheet."""
+    return legal_name(f"{PROBE}{layer}{f'_{of}' if of else ''}")
 
 
 def is_legal_title(title: str) -> str | None:

@@ -15,9 +15,10 @@ from minnet.spreadsheet.activity import BINS, Stage, Statistics
 from minnet.spreadsheet.book import CONTENTS, Book
 from minnet.spreadsheet.layout import COLUMN_WIDTH
 from minnet.spreadsheet.mosaic import WIDEST, filter_tiles, grid, mosaic
-from minnet.spreadsheet.names import a1, column_letters
+from minnet.spreadsheet.names import SHARES, a1, column_letters, probe_name
 from minnet.spreadsheet.neuron import Neuron
 from minnet.spreadsheet.pictures import place_histogram, place_picture
+from minnet.spreadsheet.style import number_format
 from minnet.spreadsheet.tiles import LEFT
 from minnet.spreadsheet.worked_out import WorkedOut
 from minnet.spreadsheet.xlsx import Rows
@@ -55,6 +56,7 @@ class ProbeSheet:
 
     def __init__(self, book: Book, title: str, stage: Stage, held: ProbeContents):
         self._book, self.title, self.stage, self._held = book, title, stage, held
+        self.neuron = held.neuron
         self.rows = Rows()
         self.sheet = book.sheet(title, self.rows)
         self.worked_out: WorkedOut | None = None
@@ -93,18 +95,19 @@ class ProbeSheet:
         lines: list[tuple[str, float | str, str]] = [
             ("shape of a row", " × ".join(map(str, self.stage.shape)), "right"),
             ("weights and biases", parameters, "integer"),
-            ("smallest", found.least, "general"),
-            ("largest", found.most, "general"),
-            ("mean", found.mean, "general"),
-            ("standard deviation", found.std, "general"),
+            ("smallest", found.least, _digits(found.least)),
+            ("largest", found.most, _digits(found.most)),
+            ("mean", found.mean, _digits(found.mean)),
+            ("standard deviation", found.std, _digits(found.std)),
             ("zeros", found.zeros, "percent"),
         ]
         for name, d in self._held.gradients.items():
             own = f"d {name.removeprefix(f'{self.stage.name}_')}"
+            size = max(abs(d.least), abs(d.most))
             lines += [
-                (f"{own}: largest size", max(abs(d.least), abs(d.most)), "general"),
-                (f"{own}: mean", d.mean, "general"),
-                (f"{own}: standard deviation", d.std, "general"),
+                (f"{own}: largest size", size, _digits(size)),
+                (f"{own}: mean", d.mean, _digits(d.mean)),
+                (f"{own}: standard deviation", d.std, _digits(d.std)),
                 (f"{own}: zeros", d.zeros, "percent"),
             ]
         for row, (label, value, look) in enumerate(lines, top + 1):
@@ -121,13 +124,16 @@ class ProbeSheet:
         first, last = top + 2, top + 1 + BINS
         ends = (absolute_coordinate(a1(row, LEFT + 2)) for row in (first, last))
         all_of_them, total = ":".join(ends), int(found.counts.sum())
+        edges_look = style.block("helper", number_format(found.edges))
         for k, row in enumerate(range(first, last + 1)):
             for column, edge in ((LEFT, found.edges[k]), (LEFT + 1, found.edges[k + 1])):
-                put(row, column, float(edge), style=style.block("helper", "0.00"))
+                put(row, column, float(edge), style=edges_look)
             count = int(found.counts[k])
             put(row, LEFT + 2, count, style=style.block("helper", "#,##0"))
             formula = f"{a1(row, LEFT + 2)}/SUM({all_of_them})"
             put(row, LEFT + 3, count / total, formula, style.block("result", "0.0%"))
+        ends = (absolute_coordinate(a1(row, LEFT + 3)) for row in (first, last))
+        self._book.name(probe_name(self.stage.name, SHARES), self.title, ":".join(ends))
         shares = Reference(self.sheet, min_col=LEFT + 3, min_row=first, max_row=last)
         edges = Reference(self.sheet, min_col=LEFT, min_row=first, max_row=last)
         place_histogram(self.sheet, a1(top + 1, LEFT + 5), shares, edges)
@@ -162,6 +168,11 @@ class ProbeSheet:
         widths |= {1: _LABEL_WIDTH, 2: _VALUE_WIDTH, 3: 3}
         for column, width in widths.items():
             self.sheet.column_dimensions[column_letters(column)].width = width
+
+
+def _digits(value: float) -> str:
+    """The style that shows some four digits of a number."""
+    return "decimal" if value == 0 or 1e-2 <= abs(value) < 1e6 else "scientific"
 
 
 def heading(stage: Stage) -> str:

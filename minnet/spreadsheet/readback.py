@@ -14,7 +14,7 @@ import numpy as np
 from minnet.errors import WorkbookError, mismatch
 from minnet.spreadsheet.blocks import IMAGES, NORMAL, arrange, parameter_orientations
 from minnet.spreadsheet.labels import RATE
-from minnet.spreadsheet.names import legal_name
+from minnet.spreadsheet.names import SHARES, legal_name, probe_name
 from minnet.spreadsheet.reader import Area, Book, open_book
 from minnet.tensor import Array
 
@@ -33,11 +33,16 @@ class Change(NamedTuple):
 
 @dataclass
 class ReadBack:
-    """What a workbook held: the inputs, the learning rate, and which weights differed, how far."""
+    """What a workbook held: the inputs, the learning rate, and which weights differed, how far.
+
+    ``weights`` were read; ``probed`` belong to layers of which the book has a probe sheet alone,
+    and were left as they are.
+    """
 
     inputs: dict[str, Array] = field(default_factory=dict)
     learning_rate: float | None = None
     weights: list[str] = field(default_factory=list)
+    probed: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
 
     @property
@@ -55,7 +60,7 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
 
     Raises :class:`~minnet.errors.WorkbookError` for a file that is not a workbook, a name that is
     missing, an area of another shape, and for text, a formula or an empty cell where a number
-    belongs.
+    belongs. Weights of layers that have a probe sheet alone stay as they are (``probed``).
     """
     book = open_book(path)
     found = ReadBack()
@@ -73,6 +78,8 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     tables = {
         id(p) for layer in model.layers if layer.takes_indices for p in layer.parameters.values()
     }
+    found.probed = _probed(book, model)
+    parameters = [p for p in parameters if p.name not in found.probed]
     weights = [_weight(book, p, id(p) in tables) for p in parameters]
     if RATE in book.names:
         found.learning_rate = float(book.numbers(book.names[RATE], "the learning rate")[0, 0])
@@ -92,6 +99,13 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     if found.learning_rate is not None:
         model.optimizer.base_lr = found.learning_rate
     return found
+
+
+def _probed(book: Book, model: Any) -> list[str]:
+    """The weights of layers that were too large to show: they are not in the book as a whole."""
+    layers = [layer for layer in model.layers if probe_name(layer.name, SHARES) in book.names]
+    names = [str(p.name) for layer in layers for p in layer.parameters.values()]
+    return [name for name in names if legal_name(name) not in book.names]
 
 
 def _change(parameter: Any, array: Array) -> Change:

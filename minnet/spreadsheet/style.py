@@ -107,11 +107,6 @@ _TEXT_STYLES: dict[str, dict[str, Any]] = {
         "alignment": _MIDDLE,
         "number_format": "0.0E+00",
     },
-    "general": {
-        "font": Font(name=FONT, size=10),
-        "number_format": "General",
-        "alignment": Alignment(horizontal="right", shrink_to_fit=True),
-    },
     "scientific": {
         "font": Font(name=FONT, size=10),
         "number_format": "0.0E+00",

@@ -25,7 +25,8 @@ class At(NamedTuple):
 
 
 class Tiles:
-    """The groups of a neuron from a row of a sheet down; ``last_row`` is where they end.
+    """The groups of a neuron from a row of a sheet down; ``last_row`` and ``last_column`` are
+    where they end.
 
     ``inputs``: cells of the inputs by their positions; ``weights``: those of the weights, in the
     order of the groups; ``products``: ranges that hold one number for each group and else no
@@ -44,6 +45,7 @@ class Tiles:
     ):
         """``values``: the layer's input row, flat; ``links``: formulas for some positions of it."""
         self._neuron, self._values, self._links = neuron, values, links
+        self.groups = neuron.groups
         self._sheet, self._rows, self._styles = sheet, rows, styles
         self.inputs: dict[int, At] = {}
         self.weights: list[At] = []
@@ -65,6 +67,7 @@ class Tiles:
             down, right = divmod(k, across)
             self._write(group, k, At(top + down * (height + 1), LEFT + right * self._wide))
         self.last_row = top + -(-len(neuron.groups) // across) * (height + 1) - 1
+        self.last_column = LEFT + across * self._wide - 2
         self._colour(values)
 
     @property

@@ -10,24 +10,24 @@ from openpyxl.utils.cell import absolute_coordinate
 from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.spreadsheet.book import Book
-from minnet.spreadsheet.names import a1, legal_name
+from minnet.spreadsheet.names import a1, probe_name
 from minnet.spreadsheet.neuron import AVERAGE, SUM, Neuron
 from minnet.spreadsheet.style import number_format
 from minnet.spreadsheet.tiles import LEFT, Tiles
 from minnet.spreadsheet.xlsx import Rows
 from minnet.tensor import Array
 
-#: What the engine's rounding may make of a sum, relative to the sizes of all that is added and of
-#: the layer's numbers, in each layer.
+#: What the engine's rounding may make of a sum, relative to the sizes of all that is added, or to
+#: the layer's largest number if that is larger; for each layer that is live.
 ROUNDING = {"float32": 1e-5, "float64": 1e-12}
-NAME = "probe_"  # the names of live results begin so
 _SUMS = {SUM: "sum of the products", AVERAGE: "mean of the window"}
 
 
 class WorkedOut:
     """A neuron from row ``top`` of a sheet down; the bar in that row is the caller's.
 
-    ``value`` is what its formulas give, ``cell`` where. ``depth``: how many layers before it are
+    ``value`` is what its formulas give, ``cell`` where; ``verdict`` compares it with what minnet
+    says, and is empty where that cannot be. ``depth``: how many layers before it are
     live too, on another sheet.
     """
 
@@ -44,23 +44,23 @@ class WorkedOut:
         classes: Sequence[str],
     ):
         self._book, self._title, self._rows = book, sheet.title, rows
-        self._neuron, self._classes = neuron, classes
-        self.last_column = LEFT + 36
+        self._neuron, self._classes, self.inputs = neuron, classes, inputs
+        self.verdict = ""
         self._row = top + 2
         self._softmax = 0.0, ""
         weighted = neuron.function == SUM
         text = "what it sees × its weights = product" if weighted else "what it sees"
         book.strip(sheet.title, top + 1, 1, 2, "the neuron")
-        book.strip(sheet.title, top + 1, LEFT, self.last_column - LEFT + 1, text)
         self.tiles = Tiles(neuron, inputs, dict(links), sheet, rows, book.styles, top + 2)
+        self.last_column = max(self.tiles.last_column, LEFT + 12)
+        book.strip(sheet.title, top + 1, LEFT, self.last_column - LEFT + 1, text)
         for axis, place in neuron.where:
             self._line(axis, place, look="integer")
         self.value, self.cell = self._write_sum(inputs)
         if neuron.scores is not None:
             self.value, self.cell = self._write_softmax(neuron.scores)
         self._compare(inputs, depth)
-        book.name(legal_name(f"{NAME}{neuron.stage.name}"), sheet.title,
-                  absolute_coordinate(self.cell))  # fmt: skip
+        book.name(probe_name(neuron.stage.name), sheet.title, absolute_coordinate(self.cell))
 
     @property
     def heading(self) -> str:
@@ -137,15 +137,19 @@ class WorkedOut:
             self._line(f"{name}(z)", "not worked out here", look="words")
             return
         says = self._line("minnet says", neuron.says, look="precise")
-        far = self.value - neuron.says
-        difference = self._line("difference", far, f"{self.cell}-{says}", "tiny")
-        size = max(neuron.size(inputs), abs(neuron.stage.statistics.most))
-        bound = ROUNDING[str(neuron.stage.row.dtype)] * size * (1 + depth)
+        size = max(neuron.size(inputs), abs(neuron.stage.statistics.most)) or 1.0
+        scale = self._line("sizes of all terms, summed", size, look="decimal")
+        # Relative: the last digits of a small difference of large numbers are noise.
+        far = (self.value - neuron.says) / size
+        formula = f"({self.cell}-{says})/{scale}"
+        difference = self._line("difference, relative", far, formula, "tiny")
+        bound = ROUNDING[str(neuron.stage.row.dtype)] * (1 + depth)
         limit = self._line("rounding may be up to", bound, look="tiny")
         within, beyond = "within rounding", "a number was changed"
+        self.verdict = within if abs(far) <= bound else beyond
         self._line(
             "verdict",
-            within if abs(far) <= bound else beyond,
+            self.verdict,
             f'IF(ABS({difference})<={limit},"{within}","{beyond}")',
             "verdict",
         )

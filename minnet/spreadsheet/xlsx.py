@@ -220,7 +220,10 @@ def save(
 ) -> None:
     """Write the workbook under a temporary name and move it into place when it is whole."""
     if watch is not None:
-        watch.begins(sum(sheet.formulas for sheet in rows.values()), estimated_size(rows))
+        images = (image for sheet in workbook.worksheets for image in sheet._images)
+        pictures = sum(image.ref.getbuffer().nbytes for image in images)
+        formulas = sum(sheet.formulas for sheet in rows.values())
+        watch.begins(formulas, estimated_size(rows) + pictures)
     with (
         replacing(path, "a workbook", WorkbookError) as temporary,
         ZipFile(temporary, "w", ZIP_DEFLATED, compresslevel=LEVEL) as archive,

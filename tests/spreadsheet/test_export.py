@@ -187,11 +187,12 @@ def test_a_long_chain_is_no_recursion(tmp_path: Path) -> None:
 
 
 def test_too_large_says_how_large(tmp_path: Path) -> None:
-    model = Sequential([Dense(300, input_dim=300)], seed=0)
-    model.compile("sgd", "mse")
-    x, y = np.ones((2, 300)), np.ones((2, 300))
-    with pytest.raises(WorkbookError, match=r"180,600 live formulas or more.*50,000.*max_formulas"):
-        export_xlsx(model, x, y, tmp_path / "book.xlsx")
+    def squares(x: Tensor) -> Any:
+        return (x * x).sum()
+
+    large = {"x": np.ones((150, 150))}
+    with pytest.raises(WorkbookError, match=r"45,001 live formulas or more.*40,000.*max_formulas"):
+        export_xlsx(squares, inputs=large, path=tmp_path / "book.xlsx", max_formulas=40_000)
     assert not list(tmp_path.iterdir())
 
 
