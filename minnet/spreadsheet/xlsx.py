@@ -194,9 +194,8 @@ def save(
 ) -> None:
     """Write the workbook under a temporary name and move it into place when it is whole."""
     if watch is not None:
-        pictures = sum(
-            len(image._data()) for sheet in workbook.worksheets for image in sheet._images
-        )
+        images = (image for sheet in workbook.worksheets for image in sheet._images)
+        pictures = sum(image.ref.getbuffer().nbytes for image in images)
         formulas = sum(sheet.formulas for sheet in rows.values())
         watch.begins(formulas, estimated_size(rows) + pictures)
     with (
