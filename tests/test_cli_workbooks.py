@@ -12,7 +12,7 @@ from PIL import Image
 from test_cli import invoke, refused, run
 
 import minnet
-from minnet import Conv2D, Dense, Embedding, Flatten, Input, Sequential
+from minnet import Conv2D, Dense, Embedding, Flatten, Input, Sequential, saving
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.reader import open_book
 from minnet.spreadsheet.verify import verify_xlsx
@@ -157,6 +157,41 @@ def test_edits_become_a_model(reader: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.layers[2].parameters["bias"].data, [0, 0, 2.5])
     np.testing.assert_array_equal(before.get_weights()[0], after.get_weights()[0])
     assert after.optimizer.base_lr == 0.25
+
+
+def test_a_neuron_and_what_it_sees(reader: Path, tmp_path: Path) -> None:
+    path, photo = tmp_path / "book.xlsx", reader.with_name("photo.png")
+    arguments = ("export", reader, "--input", photo, "--divide-by", "255", "-o", path)
+    code, stdout, stderr = invoke(*arguments, "--probe", "conv,1,2,0", "--probe-layers", "0")
+    assert (code, stderr) == (0, "")
+    assert "Writing " in stdout and "about " in stdout
+    right(path)
+    book = open_book(path)
+    assert book.sheets == ["contents", "network", "conv"]
+    x = minnet.data.read_rows([photo], (5, 6, 3)) / 255
+    conv = minnet.load_model(reader).layers[0]
+    shown = book.numbers(book.names["probe_conv"], "p", formulas=True)[0, 0]
+    assert shown == pytest.approx(float(conv(minnet.Tensor(x.astype("f4"))).data[0, 1, 2, 0]), 1e-5)
+    assert "a new file" in refused(*arguments, "--probe", "conv,1,2,0")
+    for wrong in ("conv,9,9,9", "cnov,1,2,0", "conv,1,x,0"):
+        refused(*arguments, "--force", "--probe", wrong)
+    new = tmp_path / "new.safetensors"
+    code, stdout, _ = invoke("read", path, "--model", reader, "-o", new)
+    assert code == 0 and "2 weights are too large for the book and are as they were." in stdout
+
+
+def test_classes_have_the_names_that_the_model_was_saved_with(tmp_path: Path) -> None:
+    layers = [Conv2D(2, 3, input_shape=(9, 9, 1)), Flatten(), Dense(2, "softmax")]
+    model = Sequential(layers, seed=0)
+    saving.save(model, tmp_path / "m.safetensors", metadata={"classes": ["cat", "=cmd"]})
+    np.save(tmp_path / "x.npy", np.ones((1, 9, 9, 1)))
+    path = tmp_path / "book.xlsx"
+    files = ("--input", tmp_path / "x.npy", "-o", path, "--max-formulas", "90")
+    code, _, stderr = invoke("export", tmp_path / "m.safetensors", *files)
+    assert (code, stderr) == (0, "")
+    right(path)
+    texts = {c.value for row in openpyxl.load_workbook(path)["contents"] for c in row}
+    assert {"cat (0)", "=cmd (1)"} <= texts
 
 
 def test_diff_of_two_books(reader: Path, tmp_path: Path) -> None:
