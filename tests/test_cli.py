@@ -239,7 +239,7 @@ def test_check_finds_a_wrong_number(book: Path, tmp_path: Path) -> None:
 
 
 def test_check_finds_a_missing_number(book: Path, tmp_path: Path) -> None:
-    missing = edited(book, tmp_path / "missing.xlsx", r"(<f>MAX\([^<]*</f>)<v>[^<]*</v>", r"\1")
+    missing = edited(book, tmp_path / "missing.xlsx", r"(<f>MAX\(0,[^<]*</f>)<v>[^<]*</v>", r"\1")
     code, stdout, _ = invoke("check", missing)
     assert code == 1
     assert "nothing stored, 0.0 recalculated" in stdout and "difference inf" in stdout
