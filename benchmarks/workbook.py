@@ -2,9 +2,9 @@
 
     python benchmarks/workbook.py
 
-A dense network's training step is exported without its check sheet. Every measurement runs in a
-process of its own, so that its peak memory is its own too; 35 MB of it is Python with NumPy.
-Recalculating needs IronCalc and is skipped without it.
+A dense network's training step, and one of a convolutional network, are exported without their
+check sheets. Every measurement runs in a process of its own, so that its peak memory is its own
+too; 35 MB of it is Python with NumPy. Recalculating needs IronCalc and is skipped without it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from timing import Table, heading, in_own_process, peak_bytes
 import minnet
 
 #: The widths of a network with two layers, and the rows of its batch.
+CONVOLUTIONAL = "130,000, images"
 NETWORKS = {"100,000": (110, 195, 10, 32), "1,000,000": (400, 655, 10, 64)}
 
 
@@ -41,6 +42,26 @@ def export(widths: tuple[int, int, int, int], path: str) -> int:
     return written.formulas
 
 
+def export_images(path: str) -> int:
+    """A training step on four images of 20×20×3: two convolutions, pooling, a dense layer."""
+    model = minnet.Sequential(
+        [
+            minnet.Conv2D(8, 3, activation="relu", input_shape=(20, 20, 3)),
+            minnet.Conv2D(8, 3, activation="relu"),
+            minnet.MaxPooling2D(2),
+            minnet.Flatten(),
+            minnet.Dense(10, activation="softmax"),
+        ],
+        seed=0,
+    )
+    model.compile("sgd", loss="sparse_categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4, 20, 20, 3)).astype(np.float32), rng.integers(0, 10, 4)
+    model.predict(x)  # compiles its kernels, or loads them
+    written = minnet.export_xlsx(model, x, y, path=path, check=False, max_formulas=2_000_000)
+    return written.formulas
+
+
 def recalculate(path: str) -> int:
     from minnet.spreadsheet.recalculate import Recalculated
 
@@ -56,10 +77,21 @@ def read(path: str) -> int:
     return sum(1 for title in book.sheets for _ in book.cells(title))
 
 
+def read_names(path: str) -> int:
+    """All named numbers, as reading back finds them."""
+    from minnet.spreadsheet.reader import open_book
+
+    book = open_book(path)
+    return sum(book.numbers(area, name, formulas=True).size for name, area in book.names.items())
+
+
 def run(task: str, size: str, path: str) -> None:
     """What a process of its own does: one task; prints cells, seconds and peak bytes."""
     start = time.perf_counter()
-    count = export(NETWORKS[size], path) if task == "export" else globals()[task](path)
+    if task == "export":
+        count = export_images(path) if size == CONVOLUTIONAL else export(NETWORKS[size], path)
+    else:
+        count = globals()[task](path)
     seconds = time.perf_counter() - start
     print(count, seconds, peak_bytes())
 
@@ -67,18 +99,18 @@ def run(task: str, size: str, path: str) -> None:
 def main() -> None:
     print(f"{heading()}\n")
     table = Table("task", 28, ["    cells", "   s", "peak MB", "file MB"])
-    tasks = ["export", "read"]
+    tasks = ["export", "read", "read_names"]
     if importlib.util.find_spec("ironcalc") is not None:
         tasks.append("recalculate")
     with tempfile.TemporaryDirectory() as folder:
-        for size in NETWORKS:
+        for size in (*NETWORKS, CONVOLUTIONAL):
             path = Path(folder, "network.xlsx")
             for task in tasks:
                 count, seconds, peak = in_own_process(__file__, task, size, str(path))
                 cells = f"{count:,.0f}" if count else ""
                 file = path.stat().st_size / 1e6
                 row = [cells, f"{seconds:.1f}", f"{peak / 1e6:.0f}", f"{file:.1f}"]
-                table.row(f"{task}, about {size}", *row)
+                table.row(f"{task.replace('_', ' ')}, about {size}", *row)
 
 
 if __name__ == "__main__":

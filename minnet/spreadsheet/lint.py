@@ -21,6 +21,7 @@ from minnet.spreadsheet.sheet_xml import RawCell
 __all__ = ["ALLOWED_FUNCTIONS", "Finding", "lint_xlsx"]
 
 MAX_TEXT = 32_767  # characters in a cell
+MAX_FINDINGS = 100_000
 
 
 class Finding(NamedTuple):
@@ -48,7 +49,8 @@ def lint_xlsx(path: str | os.PathLike[str]) -> list[Finding]:
     Weights that a book draws at random, as ``random_weights="live"`` asks for, are findings of the
     rule ``draw``: the only ones of a book of ours, and only there.
 
-    A file that cannot be read at all is a WorkbookError.
+    Of more than 100,000 findings the rest is left out. A file that cannot be read at all is a
+    WorkbookError.
     """
     book = open_book(path)
     findings = [*_parts(book), *_titles(book), *_names(book)]
@@ -57,6 +59,8 @@ def lint_xlsx(path: str | os.PathLike[str]) -> list[Finding]:
         for cell in book.raw_cells(title):
             where = f"{title}!{cell.reference}"
             findings += (Finding(rule, where, detail) for rule, detail in _cell(cell, sheet))
+            if len(findings) > MAX_FINDINGS:
+                return [*findings, Finding("more", title, "and more, which are not listed")]
     return findings
 
 

@@ -25,10 +25,13 @@ from defusedxml.expatreader import DefusedExpatParser
 
 from minnet.errors import WorkbookError, mismatch
 
+MAX_FILE = 64 * 2**20
 MAX_PART = 200 * 2**20
 MAX_TOTAL = 400 * 2**20
 MAX_RATIO = 200  # workbooks of ours compress 16 to 1 at most
 MAX_ENTRIES = 10_000
+MAX_ELEMENTS = 50_000  # sheets, names or relations
+MAX_TEXT = 2**20  # characters between two tags, or bytes of a tag; a cell holds 32,767
 REQUIRED = ("[Content_Types].xml", "xl/workbook.xml")
 
 _CHUNK = 2**16
@@ -58,6 +61,7 @@ class Handler(ContentHandler, Generic[T]):
         self.found: list[T] = []
         self._prefix: str | None = None
         self._text: list[str] | None = None
+        self._length = 0
 
     def begin(self, name: str, attrs: AttributesImpl) -> None:
         """Called at each opening tag."""
@@ -67,7 +71,7 @@ class Handler(ContentHandler, Generic[T]):
 
     def listen(self) -> None:
         """Keep the text from here on, until it is taken."""
-        self._text = []
+        self._text, self._length = [], 0
 
     def take_text(self) -> str:
         """The text since ``listen``."""
@@ -89,6 +93,9 @@ class Handler(ContentHandler, Generic[T]):
     def characters(self, content: str) -> None:
         if self._text is not None:
             self._text.append(content)
+            self._length += len(content)
+            if self._length > MAX_TEXT:
+                raise SAXException(f"a text of more than {MAX_TEXT:,} characters")
 
 
 class Element(NamedTuple):
@@ -123,11 +130,11 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # a device or a pipe might never end
             raise OSError("a directory or device")
         size = status.st_size
-        if size > MAX_TOTAL:
+        if size > MAX_FILE:
             raise WorkbookError(
                 mismatch(
                     f"workbook {str(path)!r}",
-                    f"at most {MAX_TOTAL:,} bytes",
+                    f"at most {MAX_FILE:,} bytes",
                     f"{size:,} bytes",
                     "Check that this is the right file.",
                 )
@@ -220,7 +227,10 @@ class Package:
 
     def elements(self, part: str, *tags: str) -> Iterator[Element]:
         """The elements with these tags, which may not be nested, of a small document."""
-        return self.parse(part, _Elements(tags))
+        for number, element in enumerate(self.parse(part, _Elements(tags))):
+            if number == MAX_ELEMENTS:
+                raise self.refusal(f"at most {MAX_ELEMENTS:,} entries in {part!r}", "more")
+            yield element
 
     def parse(self, part: str, handler: Handler[T]) -> Iterator[T]:
         """What the handler finds in a part, as it finds it: the document is never whole."""
@@ -228,10 +238,15 @@ class Package:
         parser.setContentHandler(handler)
         try:
             parser.feed(b"")  # else an empty document would pass as well-formed
+            fed = 0
             for chunk in self._chunks(part):
                 parser.feed(chunk)
                 yield from handler.found
                 handler.found.clear()
+                fed += len(chunk)
+                # A tag without end is kept in memory until it ends.
+                if fed - parser._parser.CurrentByteIndex > MAX_TEXT:
+                    raise SAXException(f"a tag of more than {MAX_TEXT:,} bytes")
             parser.close()
         except WorkbookError:
             raise

@@ -22,7 +22,12 @@ from minnet.spreadsheet.names import a1, parse_a1
 from minnet.spreadsheet.package import Package, read_file
 from minnet.spreadsheet.sheet_xml import CellsHandler, RawCell, StringsHandler
 
-MAX_CELLS = 5_000_000
+# What these allow is read within 500 MB of memory.
+MAX_CELLS = 1_300_000
+MAX_CHARACTERS = 80_000_000  # of texts and formulas, those that cells share counted for each
+MAX_SHEETS = 1_000
+MAX_RAW_CELLS = 5_000_000  # of a sheet, those that only have a style included
+MAX_SPREADING = 50_000_000  # cells looked at to find those of array formulas
 
 _WORKBOOK = "xl/workbook.xml"
 _BUILT_IN = "_xlnm."  # print areas, filters
@@ -85,7 +90,7 @@ class Book:
         self.unreadable_names: dict[str, str] = {}
         self._parts: dict[str, str] = {}
         self._cells: dict[str, dict[tuple[int, int], CellContent]] = {}
-        self._count = 0
+        self._count = self._characters = 0
         self._strings: list[str] | None = None
         self._strings_part = ""
         self._read_workbook()
@@ -106,6 +111,9 @@ class Book:
                 self._parts[title] = targets.get(about.get("id", ""), "")
             else:
                 scopes.append((about.get("name", ""), about.get("localSheetId", ""), text.strip()))
+        if len(self.sheets) > MAX_SHEETS:
+            raise self.package.refusal(f"at most {MAX_SHEETS:,} sheets", f"{len(self.sheets):,}")
+        self._titles = {title.lower(): title for title in reversed(self.sheets)}
         if not self.sheets:
             raise self.package.refusal("at least one sheet", "none")
         for name, scope, text in scopes:
@@ -136,7 +144,7 @@ class Book:
             return None
         title = match["plain"] or match["quoted"].replace("''", "'")
         first, last = parse_a1(match["first"]), parse_a1(match["last"] or match["first"])
-        sheet = next((known for known in self.sheets if known.lower() == title.lower()), None)
+        sheet = self._titles.get(title.lower())
         if first is None or last is None or sheet is None:
             return None
         (top, bottom), (left, right) = sorted((first[0], last[0])), sorted((first[1], last[1]))
@@ -151,7 +159,10 @@ class Book:
 
     def raw_cells(self, title: str) -> Iterator[RawCell]:
         """The cells of a sheet as the file has them, one after the other."""
-        yield from self.package.parse(self.part(title), CellsHandler())
+        for number, cell in enumerate(self.package.parse(self.part(title), CellsHandler())):
+            if number == MAX_RAW_CELLS:
+                raise self.package.refusal(f"at most {MAX_RAW_CELLS:,} cells in {title!r}", "more")
+            yield cell
 
     def cells(self, title: str) -> dict[tuple[int, int], CellContent]:
         """All cells of a sheet that hold something, by row and column, both counted from 1.
@@ -189,9 +200,21 @@ class Book:
             self._count += 1
             if self._count > MAX_CELLS:
                 raise self.package.refusal(f"at most {MAX_CELLS:,} cells", "more")
+            self._note_text(formula, value)
+        if len(arrays) * len(cells) > MAX_SPREADING:
+            raise self.package.refusal("few array formulas", f"{len(arrays):,} in {title!r}")
         for span, formula in arrays:
             _spread(cells, span, formula)
         return cells
+
+    def _note_text(self, *texts: Value) -> None:
+        """Count what is kept of the file's texts."""
+        for text in texts:
+            if isinstance(text, str):
+                self._characters += len(text) if text.isascii() else 4 * len(text)
+        if self._characters > MAX_CHARACTERS:
+            limit = f"at most {MAX_CHARACTERS:,} characters in all cells"
+            raise self.package.refusal(limit, "more")
 
     def _value(self, title: str, raw: RawCell) -> Value:
         kind, text = raw.kind, raw.text
@@ -220,7 +243,13 @@ class Book:
 
     def _shared_strings(self) -> list[str]:
         if self._strings is None:
-            self._strings = list(self.package.parse(self._strings_part, StringsHandler()))
+            strings: list[str] = []
+            for string in self.package.parse(self._strings_part, StringsHandler()):
+                self._note_text(string)
+                strings.append(string)
+                if len(strings) > MAX_CELLS:
+                    raise self.package.refusal(f"at most {MAX_CELLS:,} texts", "more")
+            self._strings = strings
         return self._strings
 
     def _wrong(self, title: str, raw: RawCell, expected: str, received: str) -> WorkbookError:

@@ -438,7 +438,7 @@ def test_limits_of_entries_of_the_total_and_of_what_is_unzipped(
     monkeypatch.setattr(package, "MAX_TOTAL", 5000)
     with pytest.raises(WorkbookError, match="5,000 bytes unzipped"):
         open_book(path)
-    monkeypatch.setattr(package, "MAX_TOTAL", 100)
+    monkeypatch.setattr(package, "MAX_FILE", 100)
     with pytest.raises(WorkbookError, match="at most 100 bytes, received"):
         open_book(path)
     monkeypatch.undo()
