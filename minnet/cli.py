@@ -131,7 +131,7 @@ def conv(output: Output = Path("conv.xlsx")) -> None:
 
 @demo.command()
 def graddesc(output: Output = Path("graddesc.xlsx")) -> None:
-    """Six optimizers find a line, a row of cells for each step."""
+    """Eight optimizers find a line, a row of cells for each step."""
     from minnet.demos import graddesc
 
     graddesc.run(output)

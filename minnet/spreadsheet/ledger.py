@@ -19,7 +19,7 @@ from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.labels import Labels
 from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.operands import Cells
-from minnet.spreadsheet.passes import Pass, trace_step
+from minnet.spreadsheet.passes import Pass, latest_state, trace_step
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node
 from minnet.spreadsheet.xlsx import Rows
@@ -82,6 +82,7 @@ class Ledger:
         self._sheet = book.sheet(title, self.rows)
         self._steps = [self._take(model, x, y, k) for k in range(epochs * len(x))]
         self._columns = self._find_columns()
+        self._digits = {key: self._number_format(key) for key in self._columns}
         self._write_head(heading, self._steps[0].step)
         for number in range(len(self._steps)):
             self._write_step(number)
@@ -123,6 +124,12 @@ class Ledger:
         ordered = [key for band in _BANDS for key in (*keys, *extras) if key[0] == band]
         return {key: column for column, key in enumerate(ordered, 1)}
 
+    def _number_format(self, key: Key) -> str:
+        """Of a column: the same for all its rows."""
+        found = [s.blocks[key].node.value for s in self._steps if key in s.blocks]
+        largest = max([float(abs(value).max()) for value in found] or [1.0])
+        return "0.0000" if largest >= 0.01 or largest == 0 else "0.0E+00"
+
     def _write_head(self, heading: str, step: Pass) -> None:
         put, style = self.rows.put, self._book.styles.text
         put(1, 1, heading, style=style("heading"))
@@ -160,7 +167,7 @@ class Ledger:
             values[key[-1]], cells[key[-1]] = value, a1(row, block.column)
             role = "input" if write is None else "gradient" if key[0] == BACKWARD else "result"
             # An epoch begins below a thick line.
-            digits = "0" if block.node.op is None and value.is_integer() else "0.0000"
+            digits = "0" if block.node.op is None and value.is_integer() else self._digits[key]
             style = self._book.styles.block(role, digits, above=self._begins(number))
             self.rows.put(row, block.column, value, None if write is None else write(0), style)
         for extra in self._extras:
@@ -183,9 +190,9 @@ class Ledger:
             if source is not None:
                 links[parameter] = _cell_of(before, source)
         for state in taken.step.states:
-            found = before.step.new_states.get(str(state.name))
+            found = latest_state([(s, s.step) for s in self._steps[:number]], str(state.name))
             if found is not None:
-                links[state] = _cell_of(before, found)
+                links[state] = _cell_of(*found)
         same = self._steps[number % self._size]
         if same is not taken:
             for node, source in zip(taken.step.inputs, same.step.inputs):
