@@ -115,7 +115,7 @@ def entropy(output: Output = Path("entropy.xlsx")) -> None:
 
 @demo.command()
 def digits(output: Output = Path("digits.xlsx")) -> None:
-    """A network of two layers learns to read handwritten digits."""
+    """A small convolutional network learns to read handwritten digits."""
     from minnet.demos import digits
 
     digits.run(output)
@@ -135,6 +135,30 @@ def graddesc(output: Output = Path("graddesc.xlsx")) -> None:
     from minnet.demos import graddesc
 
     graddesc.run(output)
+
+
+@demo.command()
+def collab(output: Output = Path("collab.xlsx")) -> None:
+    """Who will like which movie: factors found by gradient descent, from the lesson's ratings."""
+    from minnet.demos import collab
+
+    collab.run(output)
+
+
+@demo.command()
+def xor(output: Output = Path("xor.xlsx")) -> None:
+    """The smallest problem that needs two layers, learned in twelve steps."""
+    from minnet.demos import xor
+
+    xor.run(output)
+
+
+@demo.command()
+def universal(output: Output = Path("universal.xlsx")) -> None:
+    """Pairs of sigmoids make bars, bars make any curve: change them and watch the picture."""
+    from minnet.demos import universal
+
+    universal.run(output)
 
 
 @app.command()

@@ -13,14 +13,12 @@ from openpyxl.utils.cell import absolute_coordinate
 
 from minnet.errors import WorkbookError, mismatch
 from minnet.ops.base import CellWriter
-from minnet.spreadsheet.blocks import Block
 from minnet.spreadsheet.book import CONTENTS, Book
 from minnet.spreadsheet.formulas import Formulas
-from minnet.spreadsheet.labels import Labels
 from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.operands import Cells
-from minnet.spreadsheet.passes import Pass, latest_state, trace_step
-from minnet.spreadsheet.plan import Plan
+from minnet.spreadsheet.passes import Pass
+from minnet.spreadsheet.steps import Key, Step, memory, take
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node
 from minnet.spreadsheet.xlsx import Rows
 from minnet.tensor import Array
@@ -37,7 +35,6 @@ _HOW_TO_READ = (
     "A row is a step. Blue numbers may be changed: the learning rate, x, target, the first row's "
     "weights. All other numbers are formulas."
 )
-Key = tuple[str, str, str]  # band, layer, title
 
 
 class Extra(NamedTuple):
@@ -48,13 +45,6 @@ class Extra(NamedTuple):
     #: From the row's numbers by their columns' titles, and from their cells.
     value: Callable[[Mapping[str, float]], float]
     formula: Callable[[Mapping[str, str]], str]
-
-
-class _Step(NamedTuple):
-    step: Pass
-    plan: Plan
-    blocks: dict[Key, Block]
-    words: dict[Key, str]
 
 
 class Ledger:
@@ -102,20 +92,14 @@ class Ledger:
         steps = self._steps[epoch * self._size : (epoch + 1) * self._size]
         return [float(s.step.result.value) for s in steps]
 
-    def _take(self, model: Any, x: Array, y: Array, number: int) -> _Step:
+    def _take(self, model: Any, x: Array, y: Array, number: int) -> Step:
         row = number % self._size
-        step = trace_step(model, x[row : row + 1], y[row : row + 1])
-        plan = Plan(step.trace)
-        labels = Labels(plan)
-        blocks: dict[Key, Block] = {}
-        for node, block in plan.blocks.items():
-            if node.value.size != 1:
-                where = f"a ledger of {model.name!r}, {labels.short(node)}"
-                raise WorkbookError(mismatch(where, "one number", f"shape {node.shape}"))
-            blocks[block.band, block.slot.scope.name, labels.short(node)] = block
-        words = {key: labels.words(block.node) for key, block in blocks.items()}
-        model.train_on_batch(x[row : row + 1], y[row : row + 1])
-        return _Step(step, plan, blocks, words)
+        taken = take(model, x[row : row + 1], y[row : row + 1])
+        for (_, _, title), block in taken.blocks.items():
+            if block.node.value.size != 1:
+                where = f"a ledger of {model.name!r}, {title}"
+                raise WorkbookError(mismatch(where, "one number", f"shape {block.node.shape}"))
+        return taken
 
     def _find_columns(self) -> dict[Key, int]:
         """A column for all that some step has: steps after the first may remember more."""
@@ -140,7 +124,7 @@ class Ledger:
         self._book.link(self.title, (4, 4), "← contents", CONTENTS)
         words: dict[Key, str] = {}
         for taken in self._steps:
-            words = taken.words | words
+            words = {k: taken.labels.words(b.node) for k, b in taken.blocks.items()} | words
         words |= {(BACKWARD, "", extra.title): extra.words for extra in self._extras}
         seen: set[str] = set()
         for key, column in self._columns.items():
@@ -182,17 +166,8 @@ class Ledger:
         """Weights and memory come from the row above, data from the first epoch's rows."""
         if number == 0:
             return {}
-        taken, before = self._steps[number], self._steps[number - 1]
-        old = {p.name: p for p in before.step.parameters}
-        links: dict[Node, CellWriter] = {}
-        for parameter in taken.step.parameters:
-            source = before.step.new.get(old[parameter.name])
-            if source is not None:
-                links[parameter] = _cell_of(before, source)
-        for state in taken.step.states:
-            found = latest_state([(s, s.step) for s in self._steps[:number]], str(state.name))
-            if found is not None:
-                links[state] = _cell_of(*found)
+        taken = self._steps[number]
+        links = memory(taken, self._steps[:number], _cell_of)
         same = self._steps[number % self._size]
         if same is not taken:
             for node, source in zip(taken.step.inputs, same.step.inputs):
@@ -203,6 +178,6 @@ class Ledger:
         return links
 
 
-def _cell_of(taken: _Step, node: Node) -> CellWriter:
+def _cell_of(taken: Step, node: Node) -> CellWriter:
     block = taken.plan.blocks[node]
     return Cells(block.local_addresses() + block.origin).cell

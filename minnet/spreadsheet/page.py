@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from openpyxl.formatting.rule import Rule
 from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.ops.base import CellWriter
@@ -115,13 +116,22 @@ class Page:
         node = block.node
         row, column = block.row, block.column
         self.rows.put(row - 2, column, self.labels.short(node), style=self.styles.text("label"))
-        self.rows.put(row - 1, column, self.labels.words(node), style=self.styles.text("words"))
+        self.rows.put(row - 1, column, self._words(block), style=self.styles.text("words"))
         role = self._role(block)
-        style = partial(self.styles.block, role, number_format(node.value))
+        style = partial(self.styles.block, role, self._number_format(block))
         self.rows.put_block(block, formulas.writer(block), style)
-        rule = colour_scale(role, node.value)
+        rule = self._colours(block, role)
         if rule is not None:
             self.sheet.conditional_formatting.add(self.area(block).replace("$", ""), rule)
+
+    def _words(self, block: Block) -> str:
+        return self.labels.words(block.node)
+
+    def _number_format(self, block: Block) -> str:
+        return number_format(block.node.value)
+
+    def _colours(self, block: Block, role: str) -> Rule | None:
+        return colour_scale(role, block.node.value)
 
     def _role(self, block: Block) -> str:
         node = block.node

@@ -49,9 +49,10 @@ def single_view(node: Node) -> Node | None:
 class Plan:
     """The blocks of one sheet, in the order of the calculation."""
 
-    def __init__(self, trace: Trace, forward_only: bool = False):
+    def __init__(self, trace: Trace, forward_only: bool = False, as_written: bool = False):
+        """``as_written``: parameters lie as matrices are written, not one row per neuron."""
         self._nodes = [n for n in trace.nodes if not forward_only or n.phase == FORWARD]
-        self._forward_only = forward_only
+        self._forward_only, self.as_written = forward_only, as_written
         self.blocks: dict[Node, Block] = {}
         self.helpers: dict[tuple[Node, int], Node] = {}  # (user, operand): a copy that lies right
         self._slots = self._find_slots()
@@ -98,11 +99,12 @@ class Plan:
         lies: dict[Node, str] = {}
         for node in self._nodes:
             if node.kind == "parameter":
-                lies[node] = parameter_orientations(node.value.ndim)[-1]
+                usual_one = parameter_orientations(node.value.ndim)[-1]
+                lies[node] = NORMAL if self.as_written else usual_one
             for i, x in enumerate(node.inputs):
                 if node.op is None or not isinstance(x, Node):
                     continue
-                if i in node.op.stands and x.kind == "parameter":
+                if i in node.op.stands and x.kind == "parameter" and not self.as_written:
                     lies[x] = COLUMN
                 if i in node.op.filters:
                     lies[x] = FILTERS
