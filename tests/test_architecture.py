@@ -110,7 +110,7 @@ LAYERS = [
     ["demos.digits", "demos.entropy", "demos.layers", "demos.linear"],
     ["demos.collab", "demos.conv", "demos.graddesc", "demos.universal", "demos.xor"],
     ["demos"],
-    ["cli_models"],
+    ["cli_demos", "cli_models"],
     ["cli"],
     ["__main__"],
     ["testing"],

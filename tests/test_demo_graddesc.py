@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def changed(path: Path) -> Recalculated:
+    """The book in which each test changes a sheet of its own: loading it takes its time."""
+    return Recalculated(path)
+
+
+@cache
 def column(path: Path, sheet: str, title: str) -> Area:
     """The cells of a column of a ledger."""
     found = open_book(path).cells(sheet).items()
@@ -62,9 +70,9 @@ def test_the_book_is_right_everywhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", graddesc.optimizers())
-def test_rows_are_the_steps_of_the_training(path: Path, name: str) -> None:
+def test_rows_are_the_steps_of_the_training(path: Path, changed: Recalculated, name: str) -> None:
     """Also after another learning rate has been typed into the sheet."""
-    live = Recalculated(path)
+    live = changed
     areas = [column(path, name, f"new {which}") for which in ("weight", "bias")]
     start = graddesc.optimizers()[name].base_lr
     for lr in (start, start / 2):
@@ -75,8 +83,10 @@ def test_rows_are_the_steps_of_the_training(path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", graddesc.optimizers())
-def test_gradients_by_difference_are_backpropagations(path: Path, name: str) -> None:
-    live = Recalculated(path)
+def test_gradients_by_difference_are_backpropagations(
+    path: Path, changed: Recalculated, name: str
+) -> None:
+    live = changed
     for which in ("weight", "bias"):
         ours = live.array(column(path, name, f"d {which}"))
         near = live.array(column(path, name, f"≈ d {which}"))

@@ -144,8 +144,8 @@ NOTES = [
     "√(28.96² / 206) = 2.02 is right. There, too, its IF covers the dot product alone, so that "
     "movies nobody rated show the sum of two biases. Both are corrected here.",
 ]
-_T1, _T2, _T3, _T4, _T5 = 8, 24, 40, 56, 72  # first columns of the tables, side by side
-_IDS, _USERS, _USER_BIAS = 7, 2, 1
+_T1, _T2, _T3, _T4, _T5 = 11, 27, 43, 59, 75  # first columns of the tables, side by side
+_IDS, _USERS, _USER_BIAS = 10, 5, 1
 _MASKED = ("target", "rated", "prediction, if rated", "error", "squared error")
 _BLANK = {*_MASKED, *(f"d {title}" for title in ("prediction", *_MASKED))}  # where nobody rated
 _TAKEN = (0, 1, 2, 3, 4, 10, 20, 50, 100, 200, 500, EPOCHS)  # steps, in the table and the chart
