@@ -1,4 +1,4 @@
-"""A network with one hidden layer reads handwritten digits; needs scikit-learn for the images.
+"""A network without convolutions reads handwritten digits; needs scikit-learn for the images.
 
 pip install "minnet[digits]"
 python examples/digits.py [digits.xlsx]
@@ -6,13 +6,19 @@ python examples/digits.py [digits.xlsx]
 
 import sys
 
-from minnet import SGD, Dense, Sequential, export_xlsx
+from minnet import SGD, Dense, Flatten, Sequential, export_xlsx
 from minnet.demos.digits import load
 
 path = sys.argv[1] if len(sys.argv) > 1 else "digits.xlsx"
-data = load()  # images of 8 x 8 pixels, from 0 to 1, and what they show
+data = load()  # images (n, 8, 8, 1) from 0 to 1, and what they show
 
-model = Sequential([Dense(16, activation="tanh", input_dim=64), Dense(10, activation="softmax")])
+model = Sequential(
+    [
+        Flatten(input_shape=(8, 8, 1)),
+        Dense(16, activation="tanh"),
+        Dense(10, activation="softmax"),
+    ]
+)
 model.compile(SGD(lr=0.3), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 history = model.fit(
     data.x, data.y, epochs=15, batch_size=32, validation_data=(data.test_x, data.test_y)
@@ -20,7 +26,7 @@ history = model.fit(
 print(f"accuracy on unseen images: {history.history['val_accuracy'][-1]:.3f}")
 
 image, label = data.test_x[:1], data.test_y[:1]
-for row in image.reshape(8, 8):
+for row in image[0, :, :, 0]:
     print("".join(" .:-=+*#%@"[int(9 * pixel)] * 2 for pixel in row))
 print(f"the network reads {model.predict_classes(image)[0]}, the label says {label[0]}")
 

@@ -1,11 +1,14 @@
 """XOR: the smallest problem that a single layer cannot solve and two layers can.
 
-python examples/xor.py
+python examples/xor.py [xor.xlsx]
 """
+
+import sys
 
 import minnet
 from minnet.callbacks import EarlyStopping
 
+path = sys.argv[1] if len(sys.argv) > 1 else "xor.xlsx"
 x = [[0, 0], [0, 1], [1, 0], [1, 1]]
 y = [0, 1, 1, 0]
 
@@ -20,3 +23,7 @@ for hidden in (0, 4):
           f"after {len(history.epoch)} epochs")  # fmt: skip
     for row, output in zip(x, model.predict(x)[:, 0]):
         print(f"  {row[0]} xor {row[1]} = {output:.3f}")
+
+# How the trained network does it: four lines through the corners of a square, and their sum.
+model.export_xlsx(x, y, path, title="XOR, solved")
+print(minnet.verify_xlsx(path).summary())

@@ -1,5 +1,6 @@
-"""The command ``minnet``: demos and workbooks; :mod:`minnet.cli_models` has those for models,
-:mod:`minnet.cli_vgg16` those that train them.
+"""The command ``minnet``: workbooks; :mod:`minnet.cli_models` has the commands for models,
+:mod:`minnet.cli_export` and :mod:`minnet.cli_vgg16` those that export and train them, and
+:mod:`minnet.cli_demos` the demos.
 
 Commands import what they need when they run, so that ``minnet --help`` answers at once.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from minnet import cli_export, cli_models, cli_vgg16
+from minnet import cli_demos, cli_export, cli_models, cli_vgg16
 from minnet.cli_export import Force
 from minnet.console import plain
 from minnet.errors import MinnetError, WorkbookError
@@ -60,22 +61,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-demo = typer.Typer(
-    help="Train or compute a small network, print it, and write it as a workbook.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-app.add_typer(demo, name="demo")
+app.add_typer(cli_demos.demo, name="demo")
 for command in (
     cli_export.export,
     *(cli_models.convert, cli_models.predict, cli_models.summary),
     *(cli_vgg16.finetune, cli_vgg16.features, cli_vgg16.weights),
 ):
     app.command()(command)
-
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="The workbook to write; replaced if it exists.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -87,61 +79,6 @@ def _minnet(
 
         print(f"minnet {__version__}")
         raise typer.Exit()
-
-
-@demo.command()
-def linear(
-    output: Output = Path("linear.xlsx"),
-    epochs: Annotated[int, typer.Option(min=0, help="Times to go over all points.")] = 5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Points per training step.")] = 1,
-    lr: Annotated[float, typer.Option(help="Learning rate, above 0.")] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the points and the weights.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps to show in the book.")] = 10,
-) -> None:
-    """One neuron learns y = 2*x1 + 3*x2 + 1 from thirty points."""
-    from minnet.demos import linear
-
-    linear.run(output, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, steps=steps)
-
-
-@demo.command()
-def layers(output: Output = Path("layers.xlsx")) -> None:
-    """The lesson's network of three layers, with the lesson's numbers."""
-    from minnet.demos import layers
-
-    layers.run(output)
-
-
-@demo.command()
-def entropy(output: Output = Path("entropy.xlsx")) -> None:
-    """Softmax and cross-entropy, with the lesson's numbers."""
-    from minnet.demos import entropy
-
-    entropy.run(output)
-
-
-@demo.command()
-def digits(output: Output = Path("digits.xlsx")) -> None:
-    """A network of two layers learns to read handwritten digits."""
-    from minnet.demos import digits
-
-    digits.run(output)
-
-
-@demo.command()
-def conv(output: Output = Path("conv.xlsx")) -> None:
-    """A digit through two convolutions, max-pooling and a dense layer, as in the lesson."""
-    from minnet.demos import conv
-
-    conv.run(output)
-
-
-@demo.command()
-def graddesc(output: Output = Path("graddesc.xlsx")) -> None:
-    """Six optimizers find a line, a row of cells for each step."""
-    from minnet.demos import graddesc
-
-    graddesc.run(output)
 
 
 @app.command()

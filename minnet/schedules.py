@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
-
-import numpy as np
 
 from minnet import configs
 from minnet.checks import fraction, number, positive, whole
 from minnet.errors import ArgumentError, mismatch
 from minnet.ops.periodic import cos, floor
-from minnet.ops.pointwise import less_equal, minimum, where
-from minnet.tensor import Array, called
+from minnet.ops.pointwise import greater, less_equal, log, maximum, minimum, sqrt, where
+from minnet.ops.reduce import sum as total
+from minnet.ops.shape import reshape
+from minnet.tensor import called
 
 Slots = Mapping[str, Any]  # what an optimizer keeps for one parameter
 
@@ -34,6 +34,8 @@ class Schedule:
     """
 
     lr: float
+    #: What :meth:`start` and :meth:`after_step` may put into what the optimizer remembers.
+    names: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         self.lr = positive(f"{type(self).__name__} lr", self.lr)
@@ -44,6 +46,21 @@ class Schedule:
 
     def __call__(self, step: int) -> float:
         return float(self.lr * self.factor(step))
+
+    def start(self) -> dict[str, Any]:
+        """What the optimizer remembers for the schedule before its first step, by name."""
+        return {}
+
+    def scale(self, shared: Mapping[str, Any]) -> Any:
+        """The factor of the next step, given what the optimizer remembers."""
+        return called("factor", self.factor(shared["iterations"]))
+
+    def after_step(self, slots: Collection[Slots], shared: dict[str, Any], rate: Any) -> None:
+        """Look at what a step at this rate has left; new values are put in old ones' places.
+
+        ``slots``: what the optimizer keeps for each parameter; ``shared``: what it remembers
+        besides, with the number of steps before this one as ``iterations``.
+        """
 
     def config(self) -> configs.Config:
         """The keyword arguments that make an equal schedule, as JSON can hold them."""
@@ -158,18 +175,17 @@ class Annealing(Schedule):
     """Cuts the rate after an epoch in which the gradients have grown; for subclasses.
 
     ``every``: the steps of an epoch. ``divisor``: what a cut divides the rate by. ``growth``: how
-    many times the reference a measurement must be for a cut. The factor depends on how training
-    went, so a workbook shows it as a number.
+    many times the reference a measurement must be for a cut. What the rate has been cut to depends
+    on how training went: the optimizer remembers ``cut`` and, from the first measurement on,
+    ``reference``, which the next one is compared with.
     """
 
     every: int
     growth: float = 2.0
     divisor: float = 2.0
-    #: What the rate has been cut to, and what the next measurement is compared with.
-    cut: float = field(default=1.0, init=False)
-    reference: float = field(default=math.inf, init=False)
     #: The slots that the measurement needs an optimizer to keep.
     needs: ClassVar[Collection[str]] = ()
+    names = ("cut", "reference")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,21 +193,15 @@ class Annealing(Schedule):
         self._positive("growth")
         name = f"{type(self).__name__} divisor"
         self.divisor = number(name, self.divisor, "a finite number above 1", 1, above=True)
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget what has been measured."""
-        self.cut, self.reference = 1.0, math.inf
+    def start(self) -> dict[str, Any]:
+        return {"cut": 1.0}
 
-    def state(self) -> dict[str, float]:
-        """What has been measured, for saving in the middle of a training."""
-        return {"cut": self.cut, "reference": self.reference}
+    def scale(self, shared: Mapping[str, Any]) -> Any:
+        return shared["cut"]
 
-    def factor(self, step: Any) -> Any:
-        return self.cut
-
-    def after_step(self, steps: int, slots: Collection[Slots]) -> None:
-        """Measure if ``steps``, those taken so far, are whole epochs; for the optimizer to call.
+    def after_step(self, slots: Collection[Slots], shared: dict[str, Any], rate: Any) -> None:
+        """Measure, and judge, if this step ends an epoch.
 
         Raises :class:`~minnet.errors.ArgumentError` where the optimizer keeps something else.
         """
@@ -199,16 +209,24 @@ class Annealing(Schedule):
             if not all(name in state for name in self.needs):
                 where, expected = type(self).__name__, f"an optimizer that keeps {self.needs}"
                 raise ArgumentError(mismatch(where, expected, f"one that keeps {tuple(state)}"))
-        if steps % self.every == 0:
-            self.judge(sum(float(np.sum(self.measure(state))) for state in slots))
+        if slots and (float(shared["iterations"]) + 1) % self.every == 0:
+            sizes = [_total(self.measure(state, rate)) for state in slots]
+            self.judge(called("size", sum(sizes[1:], sizes[0])), shared)
 
-    def measure(self, slots: Slots) -> Array:
-        """The size, element by element, of a parameter's gradients or of its steps."""
+    def measure(self, slots: Slots, rate: Any) -> Any:
+        """The size, element by element, of a parameter's gradients, or of its steps at a rate."""
         raise NotImplementedError(f"{type(self).__name__}.measure")
 
-    def judge(self, size: float) -> None:
+    def judge(self, size: Any, shared: dict[str, Any]) -> None:
         """Cut or not, given the sum of all measurements; choose the next reference."""
         raise NotImplementedError(f"{type(self).__name__}.judge")
+
+
+TINY = 1e-30  # what a scale of 0 is taken for where it is divided by
+
+
+def _total(x: Any) -> Any:
+    return reshape(x, ()) if math.prod(x.shape) == 1 else total(x)
 
 
 @dataclass
@@ -223,13 +241,16 @@ class AdamAnnealing(Annealing):
     divisor: float = 4.0
     needs = ("v",)
 
-    def measure(self, slots: Slots) -> Array:
-        return np.asarray(np.sqrt(slots["v"], dtype=np.float64))
+    def measure(self, slots: Slots, rate: Any) -> Any:
+        return sqrt(slots["v"])
 
-    def judge(self, size: float) -> None:
-        if size > self.growth * self.reference:
-            self.cut /= self.divisor
-        self.reference = min(size, self.reference)
+    def judge(self, size: Any, shared: dict[str, Any]) -> None:
+        if "reference" not in shared:
+            shared["reference"] = size
+            return
+        cut, reference = shared["cut"], shared["reference"]
+        shared["cut"] = where(greater(size, self.growth * reference), cut / self.divisor, cut)
+        shared["reference"] = minimum(size, reference)
 
 
 @dataclass
@@ -245,19 +266,19 @@ class AdagradAnnealing(Annealing):
 
     needs = ("squares", "scale")
 
-    def measure(self, slots: Slots) -> Array:
-        size = np.sqrt(slots["squares"], dtype=np.float64) / self.every
-        scale = np.asarray(slots["scale"], np.float64)
-        # A weight that had no gradient in the epoch before is left out.
-        ratio = np.divide(size, scale, out=np.zeros_like(scale), where=scale > 0)
-        return np.asarray(ratio * (self.lr * self.cut))
+    def measure(self, slots: Slots, rate: Any) -> Any:
+        """A weight that had no gradient in the epoch before is left out."""
+        scale = slots["scale"]
+        step = rate * sqrt(slots["squares"]) / self.every / maximum(scale, TINY)
+        return where(greater(scale, 0), step, 0)
 
-    def judge(self, size: float) -> None:
-        if self.reference > 0:
-            while self.growth * self.reference < size < math.inf:
-                self.cut /= self.divisor
-                size /= self.divisor
-        self.reference = size
+    def judge(self, size: Any, shared: dict[str, Any]) -> None:
+        if float(shared.get("reference", 0)) > 0 and 0 < float(size) < math.inf:
+            wanted = minimum(self.growth * shared["reference"] / size, 1)
+            # As many cuts as it takes, a whole number.
+            by = called("cut by", self.divisor ** floor(log(wanted) / math.log(self.divisor)))
+            shared["cut"], size = shared["cut"] * by, size * by
+        shared["reference"] = size
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from minnet.demos import conv, digits, entropy, graddesc, layers, linear
+from minnet.demos import collab, conv, digits, entropy, graddesc, layers, linear, universal, xor
 from minnet.spreadsheet.check_sheet import CHECK
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.reader import Book, open_book
@@ -25,6 +25,9 @@ DEMOS: dict[str, Callable[[Path], Any]] = {
     "digits": digits.run,
     "conv": conv.run,
     "graddesc": graddesc.run,
+    "collab": collab.run,
+    "xor": xor.run,
+    "universal": universal.run,
 }
 WITH_SKLEARN = ("digits", "conv")
 

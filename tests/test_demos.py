@@ -252,14 +252,14 @@ def test_digits_learns_and_its_book_is_right(tmp_path: Path) -> None:
     path = tmp_path / "digits.xlsx"
     model = digits.run(path)
     data = digits.load()
-    assert data.x.shape == (1437, 64) and data.test_x.shape == (360, 64)
+    assert data.x.shape == (1437, 8, 8, 1) and data.test_x.shape == (360, 8, 8, 1)
     assert digits.accuracy_on_test(model, data) >= 0.95
 
     report = verify_xlsx(path)
     assert report.ok, report.summary()
     x, y = digits.four_images(model, data)
     book, live = open_book(path), Recalculated(path)
-    assert (live.array(book.names["x"]) == x).all()
+    assert (live.array(book.names["x"]) == x.reshape(4 * 8, 8)).all()
     probabilities = live.array(book.names["loss_softmax"])
     np.testing.assert_allclose(probabilities, model.predict(x), rtol=0, atol=1e-12)
     assert (probabilities.argmax(1) == y).tolist() == [True, True, True, False]

@@ -18,6 +18,8 @@ WRITING = [
     "layers",
     "linear",
     "optimizers",
+    "universal",
+    "xor",
     *(
         pytest.param(
             name,
@@ -45,11 +47,11 @@ def test_an_example_runs_and_its_book_is_right(name: str, tmp_path: Path) -> Non
     assert [file.name for file in tmp_path.iterdir()] == [f"{name}.xlsx"]
 
 
-def test_the_films_are_learned_and_drawn(tmp_path: Path) -> None:
-    run("films", tmp_path)
-    report = verify_xlsx(tmp_path / "films.xlsx")
+def test_the_movies_are_learned_and_drawn(tmp_path: Path) -> None:
+    run("collab", tmp_path)
+    report = verify_xlsx(tmp_path / "collab.xlsx")
     assert report.ok, report.summary()
-    assert (tmp_path / "films.svg").read_text(encoding="utf-8").startswith("<svg ")
+    assert (tmp_path / "collab.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 
 def test_an_example_writes_where_it_is_told_to(tmp_path: Path) -> None:

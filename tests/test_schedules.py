@@ -16,6 +16,7 @@ from minnet.optimizers import SGD, Adam, EpochAdagrad
 from minnet.schedules import (
     AdagradAnnealing,
     AdamAnnealing,
+    Annealing,
     CosineDecay,
     ExponentialDecay,
     OneCycle,
@@ -108,60 +109,89 @@ def test_a_schedule_of_ones_own() -> None:
 # -- annealing -------------------------------------------------------------------------------------
 
 
-def test_adam_annealing_cuts_when_gradients_are_twice_the_smallest() -> None:
-    schedule = AdamAnnealing(1.0, every=1)
+def judged(schedule: Annealing, sizes: list[float]) -> list[tuple[float, float]]:
+    """The cut and the reference after each measurement."""
+    shared: dict[str, Any] = {"iterations": 0, **schedule.start()}
     found = []
-    for size in (3.0, 2.0, 3.9, 4.1, 5.0, 1.0, 2.1):
-        schedule.judge(size)
-        found.append(schedule(0))
-    assert found == [1, 1, 1, 1 / 4, 1 / 16, 1 / 16, 1 / 64]
+    for size in sizes:
+        schedule.judge(size, shared)
+        found.append((float(shared["cut"]), float(shared["reference"])))
+    return found
+
+
+def test_adam_annealing_cuts_when_gradients_are_twice_the_smallest() -> None:
+    found = judged(AdamAnnealing(1.0, every=1), [3.0, 2.0, 3.9, 4.1, 5.0, 1.0, 2.1])
+    assert [cut for cut, _ in found] == [1, 1, 1, 1 / 4, 1 / 16, 1 / 16, 1 / 64]
+    assert [reference for _, reference in found] == [3, 2, 2, 2, 2, 1, 1]
 
 
 def test_adagrad_annealing_halves_until_the_step_is_short_enough() -> None:
-    schedule = AdagradAnnealing(1.0, every=1)
-    found = []
-    for size in (1.0, 1.9, 20.0, 5.0):
-        schedule.judge(size)
-        found.append((schedule(0), schedule.reference))
+    found = judged(AdagradAnnealing(1.0, every=1), [1.0, 1.9, 20.0, 5.0])
     assert found == [(1, 1), (1, 1.9), (1 / 8, 2.5), (1 / 8, 5)]
+
+
+@pytest.mark.parametrize("growth", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("divisor", [1.5, 2.0, 10.0])
+def test_adagrad_annealing_is_a_loop_of_cuts(growth: float, divisor: float) -> None:
+    """As the lesson's macro writes it."""
+    schedule = AdagradAnnealing(1.0, every=1, growth=growth, divisor=divisor)
+    sizes = np.random.default_rng(0).lognormal(0, 3, 20).tolist()
+    cut, reference, expected = 1.0, math.inf, []
+    for size in sizes:
+        while size > growth * reference:
+            cut, size = cut / divisor, size / divisor
+        reference = size
+        expected.append((cut, reference))
+    np.testing.assert_allclose(judged(schedule, sizes), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [0.0, math.inf])
 def test_adagrad_annealing_of_epochs_that_say_nothing(size: float) -> None:
     schedule = AdagradAnnealing(1.0, every=1)
-    for measured in (1.0, size, 1.0):
-        schedule.judge(measured)
-    assert schedule.cut == 1
+    assert judged(schedule, [1.0, size, 1.0])[-1] == (1, 1)
     zero = {"squares": np.array([4.0, 4.0]), "scale": np.array([2.0, 0.0])}
-    np.testing.assert_array_equal(schedule.measure(zero), [1, 0])
+    np.testing.assert_array_equal(schedule.measure(zero, 1.0), [1, 0])
 
 
 def test_annealing_measures_once_an_epoch() -> None:
     parameter = Tensor([0.0, 0.0], dtype=np.float64, requires_grad=True)
-    schedule = AdamAnnealing(0.1, every=3)
-    adam = Adam(schedule, beta_2=0.5)
+    adam = Adam(AdamAnnealing(0.1, every=3), beta_2=0.5)
     for step, size in enumerate([4.0, 4, 4, 40, 40, 40, 40]):
         adam.step([parameter], [wrap(np.full(2, size))])
         v = adam.state_of(parameter)["v"]
         if step == 2:
-            assert schedule.reference == pytest.approx(2 * math.sqrt(v[0]))
+            assert adam.shared["reference"] == pytest.approx(2 * math.sqrt(v[0]))
         assert adam.lr == (0.1 if step < 5 else 0.025)
 
 
 def test_adagrad_annealing_of_epochs() -> None:
     """The expected step: this epoch's size of a gradient, over the size it was divided by."""
     parameter = Tensor([0.0], dtype=np.float64, requires_grad=True)
-    schedule = AdagradAnnealing(0.5, every=2)
-    adagrad = EpochAdagrad(schedule, period=2, initial_scale=1.0)
+    adagrad = EpochAdagrad(AdagradAnnealing(0.5, every=2), period=2, initial_scale=1.0)
     for _ in range(2):
         adagrad.step([parameter], [wrap(np.full(1, 1.0))])
     first = math.sqrt(2) / 2
-    assert schedule.reference == pytest.approx(0.5 * first / 1.0)
+    assert adagrad.shared["reference"] == pytest.approx(0.5 * first / 1.0)
     for _ in range(2):
         adagrad.step([parameter], [wrap(np.full(1, 3.0))])
     second = 3 * first  # 3 times the scale, where twice the first expectation is the most
-    assert second / first > 2 * first and schedule.cut == 0.25
-    assert schedule.reference == pytest.approx(0.5 * 0.25 * second / first)
+    assert second / first > 2 * first and adagrad.shared["cut"] == 0.25
+    assert adagrad.shared["reference"] == pytest.approx(0.5 * 0.25 * second / first)
+
+
+def test_what_annealing_has_measured_is_the_optimizers_and_goes_with_the_schedule() -> None:
+    """One schedule may serve two optimizers; another schedule starts afresh."""
+    schedule = AdamAnnealing(0.1, every=1)
+    one, two = Adam(schedule), Adam(schedule)
+    for adam, sizes in ((one, (1.0, 100.0)), (two, (1.0, 1.0))):
+        parameter = Tensor([0.0], dtype=np.float64, requires_grad=True)
+        for size in sizes:
+            adam.step([parameter], [wrap(np.full(1, size))])
+    assert (one.shared["cut"], two.shared["cut"]) == (0.25, 1)
+    one.lr = 0.5
+    assert one.shared == {"iterations": 2} and one.lr == 0.5
+    one.lr = schedule
+    assert one.shared == {"iterations": 2, "cut": 1} and one.lr == 0.1
 
 
 def test_annealing_needs_its_optimizer() -> None:

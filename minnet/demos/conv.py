@@ -46,7 +46,7 @@ def load() -> digits.Digits:
     Raises :class:`~minnet.errors.MissingDependencyError` without scikit-learn.
     """
     data = digits.load()
-    x, test_x = (enlarge(flat.reshape(-1, 8, 8)) for flat in (data.x, data.test_x))
+    x, test_x = (enlarge(images[..., 0]) for images in (data.x, data.test_x))
     return data._replace(x=x, test_x=test_x)
 
 

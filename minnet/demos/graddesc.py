@@ -1,4 +1,4 @@
-"""The lesson ``graddesc``: y = a·x + b by six optimizers, a row of cells for each step."""
+"""The lesson ``graddesc``: y = a·x + b by eight optimizers, a row of cells for each step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from openpyxl.chart import LineChart, Reference
 from minnet.demos.output import PathLike, print_export, workbook_path
 from minnet.layers import Dense
 from minnet.optimizers import SGD, Adam, EpochAdagrad, Eve, Optimizer, RMSprop
+from minnet.schedules import AdagradAnnealing, AdamAnnealing
 from minnet.sequential import Sequential
 from minnet.spreadsheet import Export
 from minnet.spreadsheet.book import CONTENTS, Book
@@ -26,7 +27,7 @@ X = [
     99, 70, 27, 17, 8,
 ]  # fmt: skip
 SLOPE, CONSTANT = 2.0, 30.0
-EPOCHS = 5
+EPOCHS = 6
 NUDGE = 0.01  # the lesson's, for its gradients by difference
 
 NOTES = (
@@ -44,6 +45,11 @@ NOTES = (
     "the same steps. Its Adagrad divides by the last epoch's gradients; so does this one. Its Adam "
     "and Eve correct no bias; nor do these. Eve looks at the loss once an epoch there, and at each "
     "step here.",
+    "Annealing: the last row of each epoch measures the gradients ('size'), compares them with "
+    "those of earlier epochs ('reference') and cuts the rate of the next epoch if they have grown. "
+    "Its macro repeats an epoch of Adagrad with the lower rate; here the next epoch has it.",
+    "In its sheet adam_ann, J5 reads Intro!F5, an empty cell of another sheet, where it should "
+    "read F5, the gradient of b beside it. Here every row has its own gradient.",
 )
 
 
@@ -55,14 +61,17 @@ def points() -> tuple[Array, Array]:
 
 def optimizers() -> dict[str, Optimizer]:
     """By the names of their sheets, with the lesson's rates and betas where it has them."""
+    epoch = len(X)
     betas: dict[str, Any] = {"beta_1": 0.7, "beta_2": 0.9, "bias_correction": False}
     return {
         "SGD": SGD(1e-4),
         "momentum": SGD(1e-5, momentum=0.9),
-        "Adagrad": EpochAdagrad(1e-3, len(X), initial_scale=1e3),
+        "Adagrad": EpochAdagrad(1e-3, epoch, initial_scale=1e3),
         "RMSprop": RMSprop(0.02),
         "Adam": Adam(1.0, **betas),
         "Eve": Eve(1.0, beta_3=0.9, limits=None, **betas),
+        "Adagrad annealed": EpochAdagrad(AdagradAnnealing(0.5, epoch), epoch, initial_scale=1e6),
+        "Adam annealed": Adam(AdamAnnealing(3.0, epoch), 0.9, 0.95, bias_correction=False),
     }
 
 
@@ -111,7 +120,7 @@ def run(output: PathLike = "graddesc.xlsx") -> dict[str, list[float]]:
     x, y = points()
     ledgers: dict[str, Ledger] = {}
     print(f"y = 2*x + 30 from {len(x)} points and a = b = 1, {EPOCHS} epochs\n")
-    print(f"{'':9}{'a':>10}{'b':>10}{'error':>10}")
+    print(f"{'':17}{'a':>10}{'b':>10}{'error':>10}")
     errors: dict[str, list[float]] = {}
     for name, optimizer in optimizers().items():
         model = network(optimizer)
@@ -119,7 +128,7 @@ def run(output: PathLike = "graddesc.xlsx") -> dict[str, list[float]]:
         ledgers[name] = Ledger(book, name, heading, model, x, y, EPOCHS, EXTRAS)
         errors[name] = [math.sqrt(np.mean(ledgers[name].losses(e))) for e in range(EPOCHS)]
         (a,), (b,) = (w.ravel() for w in model.get_weights())
-        print(f"{name:9}{a:10.4f}{b:10.4f}{errors[name][-1]:10.4f}")
+        print(f"{name:17}{a:10.4f}{b:10.4f}{errors[name][-1]:10.4f}")
 
     put, style = first.put, book.styles.text
     put(1, 1, "minnet: gradient descent, step by step", style=style("heading"))
@@ -127,7 +136,7 @@ def run(output: PathLike = "graddesc.xlsx") -> dict[str, list[float]]:
     for note in NOTES:
         put(row, 1, note, style=style("wrapped"))
         sheet.merge_cells(start_row=row, end_row=row, start_column=1, end_column=9)
-        first.heights[row] = 15 * math.ceil(len(note) / 120)
+        first.heights[row] = 15 * math.ceil(len(note) / 150)
         row += 1
     top = row + 2
     put(top - 2, 1, "root mean square error of each epoch", style=style("label"))
@@ -142,7 +151,7 @@ def run(output: PathLike = "graddesc.xlsx") -> dict[str, list[float]]:
             area = f"{quote_sheet(name)}!{ledger.area('squares', epoch)}"
             put(top + 1 + epoch, column, error, f"SQRT(AVERAGE({area}))", style("decimal"))
     for column in range(1, 10):
-        sheet.column_dimensions[column_letters(column)].width = 14
+        sheet.column_dimensions[column_letters(column)].width = 16
     chart = LineChart()
     chart.title, chart.height, chart.width = "root mean square error by epoch", 9, 22
     values = Reference(
@@ -152,11 +161,14 @@ def run(output: PathLike = "graddesc.xlsx") -> dict[str, list[float]]:
     chart.set_categories(Reference(sheet, min_col=1, min_row=top + 1, max_row=top + EPOCHS))
     chart.x_axis.delete = chart.y_axis.delete = False  # openpyxl hides them unless told otherwise
     chart.x_axis.title, chart.y_axis.title = "epoch", "error"
+    chart.y_axis.number_format, chart.y_axis.majorGridlines = "0", None
     for series in chart.series:
         series.smooth = False
     sheet.add_chart(chart, f"A{top + EPOCHS + 2}")
 
     save(book.workbook, book.rows, path)
     formulas = sum(rows.formulas for rows in book.rows.values())
+    print("\nThe annealed ones begin with a rate that is too high, and cut it where the gradients")
+    print("grow: see the columns size, reference and cut at the end of each epoch.")
     print_export(Export(path, formulas, list(book.rows), []))
     return errors

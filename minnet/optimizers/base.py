@@ -6,7 +6,7 @@ shows an optimizer's formulas without a second definition of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from minnet.checks import not_negative, positive
 from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.ops.pointwise import maximum, minimum
 from minnet.ops.reduce import sum as total
-from minnet.schedules import Annealing, Schedule
+from minnet.schedules import Schedule
 from minnet.tensor import Array, Tensor, called
 
 State = dict[str, Any]
@@ -43,7 +43,7 @@ class Optimizer:
     """
 
     default_lr: ClassVar[float] = 0.001
-    #: The names that ``shared`` may have.
+    #: The names that ``shared`` may have, besides those of the schedule.
     shared_names: ClassVar[tuple[str, ...]] = ("iterations",)
 
     def __init__(
@@ -99,7 +99,7 @@ class Optimizer:
     def rate(self, lr: Any, shared: State, loss: Any) -> Any:
         """The rate of a step, given the one that was set: numbers or tensors, as ``lr`` is."""
         if self._schedule is not None:
-            lr = lr * called("factor", self._schedule.factor(shared["iterations"]))
+            lr = lr * self._schedule.scale(shared)
         return lr / (1 + self.decay * shared["iterations"]) if self.decay else lr
 
     # -- the learning rate -------------------------------------------------------------------------
@@ -110,15 +110,20 @@ class Optimizer:
 
         What is assigned takes effect at the next step; a number takes a schedule's place.
         """
-        return self._lr if self._schedule is None else self._schedule(self.iterations)
+        schedule = self._schedule
+        return self._lr if schedule is None else float(schedule.lr * schedule.scale(self.shared))
 
     @lr.setter
     def lr(self, value: float | Schedule) -> None:
+        new: Schedule | None = None
         if isinstance(value, (Schedule, dict)):
-            self._schedule = schedules.get(value)
+            new = schedules.get(value)
         else:
             self._lr = positive(f"{type(self).__name__} lr", value)
-            self._schedule = None
+        for name in () if self._schedule is None else self._schedule.names:
+            self.shared.pop(name, None)
+        self._schedule = new
+        self.shared |= {} if new is None else new.start()
 
     learning_rate = lr
 
@@ -158,9 +163,13 @@ class Optimizer:
             if gradient is not None:
                 state = self.state_of(parameter)
                 parameter.data = self.moved(parameter, parameter._data, gradient._data, rate, state)
+        self.look_back(self.slots.values(), self.shared, rate)
         self.shared["iterations"] += 1
-        if isinstance(self._schedule, Annealing):
-            self._schedule.after_step(self.iterations, self.slots.values())
+
+    def look_back(self, states: Collection[State], shared: State, rate: Any) -> None:
+        """Let a schedule judge the step that has been taken: numbers, arrays or tensors."""
+        if self._schedule is not None:
+            self._schedule.after_step(states, shared, rate)
 
     def moved(self, parameter: Tensor, value: Any, gradient: Any, rate: Any, state: State) -> Any:
         """``update``, with the gradient clipped and the rate multiplied by the layer's factor."""
@@ -192,9 +201,7 @@ class Optimizer:
 
     def reset(self) -> None:
         """Forget all steps taken; the settings stay. ``model.compile`` does it."""
-        self.slots, self._loaded, self.shared = {}, {}, self.shared_start()
-        if isinstance(self._schedule, Annealing):
-            self._schedule.reset()
+        self.slots, self._loaded, self.shared = {}, {}, self._all_shared()
 
     def forget(self, parameters: Iterable[Tensor]) -> None:
         """Drop what is remembered of parameters that have left the model."""
@@ -232,8 +239,6 @@ class Optimizer:
         Raises :class:`~minnet.errors.ArgumentError` where two parameters share a name.
         """
         arrays = {name: np.array(value) for name, value in self.shared.items()}
-        if isinstance(self._schedule, Annealing):
-            arrays |= {f"schedule/{k}": np.array(v) for k, v in self._schedule.state().items()}
         states = [(str(p.name), state) for p, state in self.slots.items()]
         for name, state in [*states, *self._loaded.items()]:
             for slot, value in state.items():
@@ -255,18 +260,15 @@ class Optimizer:
         optimizer or schedule.
         """
         kind = type(self).__name__
-        annealing = self._schedule if isinstance(self._schedule, Annealing) else None
         wanted = set(self.start(np.zeros(1)))
-        shared: State = self.shared_start()
-        measured = {} if annealing is None else annealing.state()
+        shared = self._all_shared()
+        known = self.shared_names + (() if self._schedule is None else self._schedule.names)
         states: dict[str, State] = {}
         for key, array in arrays.items():
             name, _, slot = key.rpartition("/")
-            if name == "schedule" and slot in measured:
-                measured[slot] = float(array)
-            elif name and slot in wanted:
+            if name and slot in wanted:
                 states.setdefault(name, {})[slot] = array
-            elif not name and key in self.shared_names:
+            elif not name and key in known:
                 shared[key] = np.asarray(array).item()
             else:
                 expected = f"'iterations' and, for each parameter, {sorted(wanted) or 'nothing'}"
@@ -278,8 +280,10 @@ class Optimizer:
         if "iterations" not in arrays:
             raise ArgumentError(mismatch(f"{kind}'s state", "'iterations'", "none"))
         self.slots, self._loaded, self.shared = {}, states, shared
-        if annealing is not None:
-            annealing.cut, annealing.reference = measured["cut"], measured["reference"]
+
+    def _all_shared(self) -> State:
+        """What is remembered besides parameters before the first step, the schedule's part too."""
+        return self.shared_start() | ({} if self._schedule is None else self._schedule.start())
 
 
 def rest(beta: float) -> float:

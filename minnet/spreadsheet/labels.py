@@ -114,7 +114,7 @@ class Labels:
         block = self._plan.blocks[node]
         if node.op is None:
             if node.kind == "parameter":
-                if block.lies == NORMAL and node.value.ndim == 2:
+                if block.lies == NORMAL and node.value.ndim == 2 and not self._plan.as_written:
                     return "row i stands for index i"
                 learned = any(t.requires_grad for t in node.tensors)
                 return _LEARNED.get(block.lies, "learned" if learned else "kept, not learned")

@@ -13,14 +13,12 @@ from openpyxl.utils.cell import absolute_coordinate
 
 from minnet.errors import WorkbookError, mismatch
 from minnet.ops.base import CellWriter
-from minnet.spreadsheet.blocks import Block
 from minnet.spreadsheet.book import CONTENTS, Book
 from minnet.spreadsheet.formulas import Formulas
-from minnet.spreadsheet.labels import Labels
 from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.operands import Cells
-from minnet.spreadsheet.passes import Pass, trace_step
-from minnet.spreadsheet.plan import Plan
+from minnet.spreadsheet.passes import Pass
+from minnet.spreadsheet.steps import Key, Step, memory, take
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node
 from minnet.spreadsheet.xlsx import Rows
 from minnet.tensor import Array
@@ -37,7 +35,6 @@ _HOW_TO_READ = (
     "A row is a step. Blue numbers may be changed: the learning rate, x, target, the first row's "
     "weights. All other numbers are formulas."
 )
-Key = tuple[str, str, str]  # band, layer, title
 
 
 class Extra(NamedTuple):
@@ -48,13 +45,6 @@ class Extra(NamedTuple):
     #: From the row's numbers by their columns' titles, and from their cells.
     value: Callable[[Mapping[str, float]], float]
     formula: Callable[[Mapping[str, str]], str]
-
-
-class _Step(NamedTuple):
-    step: Pass
-    plan: Plan
-    blocks: dict[Key, Block]
-    words: dict[Key, str]
 
 
 class Ledger:
@@ -82,6 +72,7 @@ class Ledger:
         self._sheet = book.sheet(title, self.rows)
         self._steps = [self._take(model, x, y, k) for k in range(epochs * len(x))]
         self._columns = self._find_columns()
+        self._digits = {key: self._number_format(key) for key in self._columns}
         self._write_head(heading, self._steps[0].step)
         for number in range(len(self._steps)):
             self._write_step(number)
@@ -101,20 +92,14 @@ class Ledger:
         steps = self._steps[epoch * self._size : (epoch + 1) * self._size]
         return [float(s.step.result.value) for s in steps]
 
-    def _take(self, model: Any, x: Array, y: Array, number: int) -> _Step:
+    def _take(self, model: Any, x: Array, y: Array, number: int) -> Step:
         row = number % self._size
-        step = trace_step(model, x[row : row + 1], y[row : row + 1])
-        plan = Plan(step.trace)
-        labels = Labels(plan)
-        blocks: dict[Key, Block] = {}
-        for node, block in plan.blocks.items():
-            if node.value.size != 1:
-                where = f"a ledger of {model.name!r}, {labels.short(node)}"
-                raise WorkbookError(mismatch(where, "one number", f"shape {node.shape}"))
-            blocks[block.band, block.slot.scope.name, labels.short(node)] = block
-        words = {key: labels.words(block.node) for key, block in blocks.items()}
-        model.train_on_batch(x[row : row + 1], y[row : row + 1])
-        return _Step(step, plan, blocks, words)
+        taken = take(model, x[row : row + 1], y[row : row + 1])
+        for (_, _, title), block in taken.blocks.items():
+            if block.node.value.size != 1:
+                where = f"a ledger of {model.name!r}, {title}"
+                raise WorkbookError(mismatch(where, "one number", f"shape {block.node.shape}"))
+        return taken
 
     def _find_columns(self) -> dict[Key, int]:
         """A column for all that some step has: steps after the first may remember more."""
@@ -122,6 +107,12 @@ class Ledger:
         extras = [(BACKWARD, "", extra.title) for extra in self._extras]
         ordered = [key for band in _BANDS for key in (*keys, *extras) if key[0] == band]
         return {key: column for column, key in enumerate(ordered, 1)}
+
+    def _number_format(self, key: Key) -> str:
+        """Of a column: the same for all its rows."""
+        found = [s.blocks[key].node.value for s in self._steps if key in s.blocks]
+        largest = max([float(abs(value).max()) for value in found] or [1.0])
+        return "0.0000" if largest >= 0.01 or largest == 0 else "0.0E+00"
 
     def _write_head(self, heading: str, step: Pass) -> None:
         put, style = self.rows.put, self._book.styles.text
@@ -133,7 +124,7 @@ class Ledger:
         self._book.link(self.title, (4, 4), "← contents", CONTENTS)
         words: dict[Key, str] = {}
         for taken in self._steps:
-            words = taken.words | words
+            words = {k: taken.labels.words(b.node) for k, b in taken.blocks.items()} | words
         words |= {(BACKWARD, "", extra.title): extra.words for extra in self._extras}
         seen: set[str] = set()
         for key, column in self._columns.items():
@@ -160,7 +151,7 @@ class Ledger:
             values[key[-1]], cells[key[-1]] = value, a1(row, block.column)
             role = "input" if write is None else "gradient" if key[0] == BACKWARD else "result"
             # An epoch begins below a thick line.
-            digits = "0" if block.node.op is None and value.is_integer() else "0.0000"
+            digits = "0" if block.node.op is None and value.is_integer() else self._digits[key]
             style = self._book.styles.block(role, digits, above=self._begins(number))
             self.rows.put(row, block.column, value, None if write is None else write(0), style)
         for extra in self._extras:
@@ -175,17 +166,8 @@ class Ledger:
         """Weights and memory come from the row above, data from the first epoch's rows."""
         if number == 0:
             return {}
-        taken, before = self._steps[number], self._steps[number - 1]
-        old = {p.name: p for p in before.step.parameters}
-        links: dict[Node, CellWriter] = {}
-        for parameter in taken.step.parameters:
-            source = before.step.new.get(old[parameter.name])
-            if source is not None:
-                links[parameter] = _cell_of(before, source)
-        for state in taken.step.states:
-            found = before.step.new_states.get(str(state.name))
-            if found is not None:
-                links[state] = _cell_of(before, found)
+        taken = self._steps[number]
+        links = memory(taken, self._steps[:number], _cell_of)
         same = self._steps[number % self._size]
         if same is not taken:
             for node, source in zip(taken.step.inputs, same.step.inputs):
@@ -196,6 +178,6 @@ class Ledger:
         return links
 
 
-def _cell_of(taken: _Step, node: Node) -> CellWriter:
+def _cell_of(taken: Step, node: Node) -> CellWriter:
     block = taken.plan.blocks[node]
     return Cells(block.local_addresses() + block.origin).cell

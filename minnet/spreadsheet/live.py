@@ -16,7 +16,7 @@ from minnet.spreadsheet.book import NETWORK, Book, Look, StepSheet
 from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
 from minnet.spreadsheet.draws import Draws
 from minnet.spreadsheet.overview import TRAINING, TrainingSheet
-from minnet.spreadsheet.passes import Pass, trace_loss, trace_prediction, trace_step
+from minnet.spreadsheet.passes import Pass, latest_state, trace_loss, trace_prediction, trace_step
 from minnet.spreadsheet.trace import Node
 from minnet.spreadsheet.wishes import Wish
 from minnet.tensor import Array, Tensor, wrap
@@ -141,9 +141,9 @@ class LiveTraining:
             source = old[parameter.name]
             links[parameter] = before.reference(before.step.new.get(source, source))
         for state in step.states:
-            found = before.step.new_states.get(str(state.name))
+            found = latest_state([(sheet, sheet.step) for sheet in sheets], str(state.name))
             if found is not None:  # else no step so far has looked at it
-                links[state] = before.reference(found)
+                links[state] = found[0].reference(found[1])
         same = next((s for s, b in zip(sheets, self._batches) if b == batch), None)
         if same is not None:
             for node, source in zip(step.inputs, same.step.inputs):

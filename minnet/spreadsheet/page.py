@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from openpyxl.formatting.rule import Rule
 from openpyxl.worksheet.hyperlink import Hyperlink
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -109,7 +110,7 @@ class Page:
         explained: bool = False,
     ) -> None:
         """Write all blocks; ``explained``: with a note on each, which shows when pointed at."""
-        for sign in self.layout.signs({**BAND_TITLES, **(band_titles or {})}):
+        for sign in self._signs({**BAND_TITLES, **(band_titles or {})}):
             self._write_sign(sign)
         for block in self.plan.blocks.values():
             self._write_block(block, formulas)
@@ -118,6 +119,9 @@ class Page:
                 self.rows.comment(row, column, explain(self.labels, block))
         for column, width in self.layout.widths().items():
             self.sheet.column_dimensions[column_letters(column)].width = width
+
+    def _signs(self, band_titles: Mapping[str, str]) -> Iterable[Sign]:
+        return self.layout.signs(band_titles)
 
     def link_names(self, scope: Scope, target: str) -> None:
         """Make a layer's names on this page lead to a cell of another sheet."""
@@ -133,20 +137,29 @@ class Page:
             self._names.setdefault(sign.scope.name, []).append(sign)
 
     def _write_block(self, block: Block, formulas: Formulas) -> None:
-        node, style = block.node, self.styles.text
+        style = self.styles.text
         title, words = self.layout.places_of_words(block)
         self.rows.put(*title, self.layout.title(block), style=style("label"))
         if words is not None:
-            self.rows.put(*words, self.labels.words(node), style=style("words"))
+            self.rows.put(*words, self._words(block), style=style("words"))
         write = formulas.writer(block)
         role = self._role(block)
         # What is read from another sheet, or drawn, is a formula: not for typing over.
         look = "helper" if write is not None and role in ("input", "parameter") else role
-        number = partial(self.styles.block, look, number_format(node.value))
+        number = partial(self.styles.block, look, self._number_format(block))
         self.rows.put_block(block, write, number)
-        rule = colour_scale(role, node.value)
+        rule = self._colours(block, role)
         if rule is not None:
             self.sheet.conditional_formatting.add(self.area(block).replace("$", ""), rule)
+
+    def _words(self, block: Block) -> str:
+        return self.labels.words(block.node)
+
+    def _number_format(self, block: Block) -> str:
+        return number_format(block.node.value)
+
+    def _colours(self, block: Block, role: str) -> Rule | None:
+        return colour_scale(role, block.node.value)
 
     def _role(self, block: Block) -> str:
         node = block.node

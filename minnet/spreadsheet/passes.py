@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from minnet.several import Several, parts_of
 from minnet.spreadsheet.labels import FUNCTION, INPUTS, OPTIMIZER, RATE
 from minnet.spreadsheet.trace import FORWARD, Node, Trace
 from minnet.tensor import Array, Tensor, wrap
+
+Place = TypeVar("Place")  # of a pass in a book
 
 
 @dataclass
@@ -42,6 +44,17 @@ class Pass:
         return sum(n.value.size for n in shown if n.op is not None)
 
 
+def latest_state(passes: Sequence[tuple[Place, Pass]], name: str) -> tuple[Place, Node] | None:
+    """Where something that the optimizer remembers was written last, and as what.
+
+    A step notes only what it looks at: the gradients of an epoch are measured at its end.
+    """
+    for place, step in reversed(passes):
+        if name in step.new_states:
+            return place, step.new_states[name]
+    return None
+
+
 def trace_step(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
     """Forward, loss, backward and update of a compiled float64 model on one batch.
 
@@ -60,6 +73,7 @@ def trace_step(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
             gradient = gradients.get(id(parameter))
             if gradient is not None:
                 update.move(parameter, gradient)
+        update.finish()
         present: dict[int, Tensor] = {}
         for parameter, function in deferred:
             with trace.update_scope(parameter), no_grad():
@@ -81,14 +95,12 @@ class _Update:
         self._rate = rate
         kind = type(optimizer).__name__
         with self._trace.optimizer_scope(OPTIMIZER, kind), no_grad():
-            before = self._leaves(optimizer.shared, f"{OPTIMIZER}_")
-            after = dict(before)
-            self._rate = optimizer.rate(rate, after, loss)
+            self._shared = self._leaves(optimizer.shared, f"{OPTIMIZER}_")
+            self._new_shared = dict(self._shared)
+            self._rate = optimizer.rate(rate, self._new_shared, loss)
             if self._rate is not rate:
                 step.step_rate = self._trace.node_of(self._rate.named("rate"))
-            if self._trace.known(before["iterations"]) is not None:
-                after["iterations"] = before["iterations"] + 1
-            self._note(before, after)
+        self._states: list[dict[str, Tensor]] = []  # of the parameters, after their moves
 
     def move(self, parameter: Tensor, gradient: Tensor) -> None:
         """The parameter's new value, and what the optimizer remembers of it."""
@@ -99,7 +111,17 @@ class _Update:
             new = self._optimizer.moved(parameter, parameter, gradient, self._rate, after)
             new.named(f"new {parameter.name}")
             self._note(before, after)
+        self._states.append(after)
         self._step.new[trace.node_of(parameter)] = trace.node_of(new)
+
+    def finish(self) -> None:
+        """What the optimizer makes of the whole step."""
+        before, after = self._shared, self._new_shared
+        with self._trace.optimizer_scope(OPTIMIZER, type(self._optimizer).__name__), no_grad():
+            self._optimizer.look_back(self._states, after, self._rate)
+            if self._trace.known(before["iterations"]) is not None:
+                after["iterations"] = before["iterations"] + 1
+            self._note(before, after)
 
     def _leaves(self, state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
         leaves = {}

@@ -52,11 +52,15 @@ class Plan:
     """The blocks of one sheet, in the order of the calculation.
 
     ``stacked``: images and kernels lie in columns, channels below one another, not as tiles.
+    ``as_written``: parameters lie as matrices are written, not one row per neuron.
     """
 
-    def __init__(self, trace: Trace, forward_only: bool = False, stacked: bool = False):
+    def __init__(
+        self, trace: Trace, forward_only: bool = False, stacked: bool = False,
+        as_written: bool = False,
+    ):  # fmt: skip
         self._nodes = [n for n in trace.nodes if not forward_only or n.phase == FORWARD]
-        self._forward_only = forward_only
+        self._forward_only, self.as_written = forward_only, as_written
         self.stacked = stacked
         self.blocks: dict[Node, Block] = {}
         self.helpers: dict[tuple[Node, int], Node] = {}  # (user, operand): a copy that lies right
@@ -104,11 +108,12 @@ class Plan:
         lies: dict[Node, str] = {}
         for node in self._nodes:
             if node.kind == "parameter":
-                lies[node] = parameter_orientations(node.value.ndim)[-1]
+                usual_one = parameter_orientations(node.value.ndim)[-1]
+                lies[node] = NORMAL if self.as_written else usual_one
             for i, x in enumerate(node.inputs):
                 if node.op is None or not isinstance(x, Node):
                     continue
-                if i in node.op.stands and x.kind == "parameter":
+                if i in node.op.stands and x.kind == "parameter" and not self.as_written:
                     lies[x] = COLUMN
                 if i in node.op.filters:
                     lies[x] = FILTERS

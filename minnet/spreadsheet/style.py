@@ -121,6 +121,10 @@ _TEXT_STYLES: dict[str, dict[str, Any]] = {
         "number_format": "#,##0",
         "alignment": _RIGHT,
     },
+    "edge": {
+        "font": Font(name=FONT, bold=True, size=8, color="7F7F7F"),
+        "alignment": _MIDDLE,
+    },
     "decimal": {
         "font": Font(name=FONT, size=10),
         "number_format": "0.0000",
