@@ -36,9 +36,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def changed(path: Path) -> Recalculated:
-    """The book in which each test changes a sheet of its own: loading it takes its time."""
+def live(path: Path) -> Recalculated:
+    """The book as it is; it is loaded once, as that takes its time."""
     return Recalculated(path)
+
+
+@pytest.fixture(scope="module")
+def halved(path: Path) -> Recalculated:
+    """The book after half the learning rate has been typed into every sheet."""
+    live = Recalculated(path)
+    for name, optimizer in graddesc.optimizers().items():
+        live.set_array(Area(name, *RATE_AT, 1, 1), np.array([[optimizer.base_lr / 2]]))
+    live.evaluate()
+    return live
 
 
 @cache
@@ -70,23 +80,20 @@ def test_the_book_is_right_everywhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", graddesc.optimizers())
-def test_rows_are_the_steps_of_the_training(path: Path, changed: Recalculated, name: str) -> None:
-    """Also after another learning rate has been typed into the sheet."""
-    live = changed
+def test_rows_are_the_steps_of_the_training(
+    path: Path, live: Recalculated, halved: Recalculated, name: str
+) -> None:
     areas = [column(path, name, f"new {which}") for which in ("weight", "bias")]
-    start = graddesc.optimizers()[name].base_lr
-    for lr in (start, start / 2):
-        live.set_array(Area(name, *RATE_AT, 1, 1), np.array([[lr]]))
-        live.evaluate()
-        found = np.concatenate([live.array(area) for area in areas], axis=1)
+    rate = graddesc.optimizers()[name].base_lr
+    for book, lr in ((live, rate), (halved, rate / 2)):
+        found = np.concatenate([book.array(area) for area in areas], axis=1)
         np.testing.assert_allclose(found, trained(name, lr), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", graddesc.optimizers())
 def test_gradients_by_difference_are_backpropagations(
-    path: Path, changed: Recalculated, name: str
+    path: Path, live: Recalculated, name: str
 ) -> None:
-    live = changed
     for which in ("weight", "bias"):
         ours = live.array(column(path, name, f"d {which}"))
         near = live.array(column(path, name, f"≈ d {which}"))
