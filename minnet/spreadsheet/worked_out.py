@@ -138,7 +138,7 @@ class WorkedOut:
             return
         says = self._line("minnet says", neuron.says, look="precise")
         size = max(neuron.size(inputs), abs(neuron.stage.statistics.most)) or 1.0
-        scale = self._line("sizes of all terms, summed", size, look="decimal")
+        scale = self._line("size to compare with", size, look="decimal")
         # Relative: the last digits of a small difference of large numbers are noise.
         far = (self.value - neuron.says) / size
         formula = f"({self.cell}-{says})/{scale}"
