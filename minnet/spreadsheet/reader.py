@@ -25,6 +25,7 @@ from minnet.spreadsheet.sheet_xml import CellsHandler, RawCell, StringsHandler
 # What these allow is read within 500 MB of memory.
 MAX_CELLS = 1_300_000
 MAX_CHARACTERS = 80_000_000  # of texts and formulas, those that cells share counted for each
+MOVING = 8  # a shared formula counts so often, because it takes time to write it anew
 MAX_SHEETS = 1_000
 MAX_RAW_CELLS = 5_000_000  # of a sheet, those that only have a style included
 MAX_SPREADING = 50_000_000  # cells looked at to find those of array formulas
@@ -192,6 +193,7 @@ class Book:
                 elif raw.group in shared:
                     origin, text = shared[raw.group]
                     formula = moved(text, at[0] - origin[0], at[1] - origin[1])
+                    self._characters += (MOVING - 1) * len(formula)
                 else:
                     raise self._wrong(title, raw, "a shared formula", "one without a beginning")
             elif raw.formula_kind:

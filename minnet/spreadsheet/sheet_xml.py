@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from xml.sax import SAXException
 from xml.sax.xmlreader import AttributesImpl
 
+from minnet.errors import WorkbookError
 from minnet.spreadsheet.names import a1, parse_a1
 from minnet.spreadsheet.package import Handler
 
@@ -60,7 +62,10 @@ class CellsHandler(Handler[RawCell]):
     def _next(self) -> str:
         """The cell after the one before: a file need not say which it is."""
         before = parse_a1(self._reference)
-        return a1(self._row, before[1] + 1 if before else 1)
+        try:
+            return a1(self._row, before[1] + 1 if before else 1)
+        except WorkbookError:  # which names no file; the parser's own errors are given its name
+            raise SAXException("a cell outside of all rows or columns") from None
 
     def finish(self, name: str) -> None:
         if not self._inside:
