@@ -42,6 +42,14 @@ def layers(output: Output = Path("layers.xlsx")) -> None:
 
 
 @demo.command()
+def random(output: Output = Path("random.xlsx")) -> None:
+    """The same network, one block below the other, with weights that the spreadsheet draws."""
+    from minnet.demos import layers
+
+    layers.run_random(output)
+
+
+@demo.command()
 def entropy(output: Output = Path("entropy.xlsx")) -> None:
     """Softmax and cross-entropy, with the lesson's numbers."""
     from minnet.demos import entropy

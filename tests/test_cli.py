@@ -99,7 +99,9 @@ def test_help_lists_the_commands_and_loads_none_of_them() -> None:
     assert done.stdout.endswith("\n[]\n")
 
 
-@pytest.mark.parametrize("name", ["linear", "layers", "entropy", "digits", "conv", "graddesc"])
+@pytest.mark.parametrize(
+    "name", ["linear", "layers", "random", "entropy", "digits", "conv", "graddesc"]
+)
 def test_every_demo_has_help(name: str) -> None:
     code, stdout, _ = invoke("demo", name, "--help")
     assert code == 0

@@ -18,6 +18,7 @@ WRITING = [
     "layers",
     "linear",
     "optimizers",
+    "random_weights",
     "universal",
     "xor",
     *(

@@ -1,4 +1,4 @@
-"""The network of fast.ai's lesson ``layers_example``, sheet ``fixed``: 3 → 4 → 3 → 2."""
+"""The network of fast.ai's lesson ``layers_example``, 3 → 4 → 3 → 2: fixed weights, or drawn."""
 
 from __future__ import annotations
 
@@ -36,15 +36,32 @@ WEIGHTS = [
 ]
 
 
+#: What the book of drawn weights says about the lesson's sheet ``random``.
+NOTES = (
+    "Sheet 'random' of fast.ai's layers_example.xlsx, with what it leaves out: the gradients of "
+    "all layers, and the new weights.",
+    "Three things are otherwise than there. It draws weights with a standard deviation of 2/n; He "
+    "et al. (2015) found √(2/n) right for relu, and that is what stands here. Its dl/dw is the "
+    "weight times dl/dout, where the activation belongs. Its 'rmse' is not divided by the number "
+    "of outputs, and its gradient, softmax - y, is that of another loss, the cross-entropy.",
+)
+
+
 def network(lr: float = 0.01) -> Sequential:
     """The lesson's network with the lesson's weights, in float64."""
-    layers = [
-        Dense(4, activation="relu", use_bias=False, input_dim=3),
-        Dense(3, activation="relu", use_bias=False),
-        Dense(2, activation="softmax", use_bias=False),
-    ]
-    model = Sequential(layers, name="layers_example", dtype=np.float64)
+    model = random_network(lr)
     model.set_weights(WEIGHTS)
+    return model
+
+
+def random_network(lr: float = 0.01) -> Sequential:
+    """The lesson's network with drawn weights (He et al. 2015), in float64."""
+    layers = [
+        Dense(4, "relu", use_bias=False, input_dim=3, kernel_initializer="he_normal"),
+        Dense(3, "relu", use_bias=False, kernel_initializer="he_normal"),
+        Dense(2, "softmax", use_bias=False, kernel_initializer="he_normal"),
+    ]
+    model = Sequential(layers, name="layers_example", dtype=np.float64, seed=0)
     model.compile(SGD(lr=lr), loss="categorical_crossentropy")
     return model
 
@@ -84,3 +101,21 @@ def run(output: PathLike = "layers.xlsx") -> dict[str, Array]:
     print("its LOG has base 10, though its gradient, softmax - y, is that of ln.")
     print_export(export)
     return values
+
+
+def run_random(output: PathLike = "random.xlsx") -> float:
+    """Write the network with weights that the spreadsheet draws; gives the loss as stored."""
+    path = workbook_path(output)
+    model = random_network()
+    export = export_xlsx(
+        model, X, Y, path, layout="lesson", random_weights="live", notes=NOTES,
+        title="minnet: layers_example, random weights",
+    )  # fmt: skip
+    loss = float(export.passes[0].result.value)
+    print("The lesson's network, 3 -> 4 -> 3 -> 2, with weights that the spreadsheet draws.\n")
+    print(
+        f"With those of the model the loss is {loss:.4f}. Press F9 in the book: new weights, a new"
+    )
+    print("loss, and gradients that fit them.")
+    print_export(export)
+    return loss
