@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from minnet.cli_models import Preprocessing
 from minnet.console import plain
 from minnet.errors import unknown_name
 from minnet.files import require_new
@@ -42,6 +43,7 @@ def finetune(
         typer.Option(help="For what the frozen layers give; MODEL.features if left out."),
     ] = None,
     size: Size = 224,
+    preprocessing: Preprocessing = None,
     seed: Annotated[int | None, typer.Option(min=0, help="To get the same model again.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
@@ -59,7 +61,7 @@ def finetune(
     require_ending(output)
     if seed is not None:
         minnet.seed(seed)
-    vgg = Vgg16(weights, size=(size, size))
+    vgg = Vgg16(weights, size=(size, size), **_said(preprocessing))
     kept = cache or output.with_name(f"{output.name}.features")
     head = finetuning.HEAD._replace(epochs=epochs, lr=lr)
     unfrozen = finetuning.Stage(from_epochs, from_lr, batch_size)
@@ -85,6 +87,7 @@ def features(
         typer.Option(metavar="LAYER", help="Whose outputs; if left out, those finetune wants."),
     ] = None,
     size: Size = 224,
+    preprocessing: Preprocessing = None,
 ) -> None:
     """Run photographs through a VGG16 once, and keep what comes out as a NumPy array.
 
@@ -93,7 +96,7 @@ def features(
     """
     from minnet.vgg16 import Vgg16, finetuning
 
-    vgg = Vgg16(weights, size=(size, size))
+    vgg = Vgg16(weights, size=(size, size), **_said(preprocessing))
     for part, kept in finetuning.features(vgg, directory, output, upto).items():
         print(plain(f"{part}: {kept.x.dtype} {kept.x.shape} in {kept.x.filename}"))
 
@@ -121,3 +124,8 @@ def weights(
     if net != "vgg16":
         raise unknown_name("net", net, ["vgg16"])
     print(plain(str(official.download(not notop, mirror, output))))
+
+
+def _said(preprocessing: str | None) -> dict[str, str]:
+    """Left out, it is what the file of weights says."""
+    return {} if preprocessing is None else {"preprocessing": preprocessing}

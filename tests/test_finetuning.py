@@ -106,6 +106,21 @@ def test_weights_with_dense_layers_lose_the_last_one(
     assert changed == [False] * 28 + [True] * 4  # all but fc2 and predictions
 
 
+def test_the_images_a_file_of_weights_is_for(pets: Path, notop: Path, tmp_path: Path) -> None:
+    made = {}
+    for mode in ("caffe", "rescale"):
+        model = tmp_path / f"{mode}.safetensors"
+        wanted = ("--preprocessing", mode, "-o", model)
+        assert run("finetune", pets, "--weights", notop, *SMALL, "--epochs", 1, *wanted)[0] == 0
+        layer = load_model(model).layers[0]
+        made[mode] = layer.mode
+    assert made == {"caffe": "caffe", "rescale": "rescale"}
+    code, _, err = run(
+        "features", pets, "--weights", notop, "--preprocessing", "none", "-o", tmp_path / "cache"
+    )
+    assert code == 2 and "none" in err and "rescale" in err
+
+
 def test_the_same_seed_gives_the_same_model(pets: Path, notop: Path, tmp_path: Path) -> None:
     contents = []
     for name in ("a.safetensors", "b.safetensors"):
