@@ -10,7 +10,9 @@ import typer
 
 from minnet.errors import ArgumentError, FileError, mismatch
 
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Saved by model.save.")]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Saved by model.save, or a VGG16's weights.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 
 
@@ -57,11 +59,10 @@ def export(
     from minnet.data.files import read_inputs, read_target
     from minnet.demos.output import print_export, workbook_path
     from minnet.files import require_new
-    from minnet.loading import load_model
     from minnet.spreadsheet import export_xlsx
 
     path = require_new(workbook_path(output), force)
-    net = load_model(model)
+    net = _opened(model)
     x = _divided(read_inputs(net, inputs), divide_by)
     y = None if target is None else read_target(target)
     watch = _progress_bar()
@@ -77,6 +78,14 @@ def export(
     print_export(done)
 
 
+def _opened(path: Path) -> Any:
+    """A saved model, or a VGG16 with the weights of a file in any format."""
+    from minnet.loading import is_model, load_model
+    from minnet.vgg16 import Vgg16
+
+    return load_model(path) if is_model(path) else Vgg16(path).model
+
+
 def _place(text: str) -> list[str | int]:
     """``conv,3,4,17`` as a layer's name and whole numbers; a name may have commas too."""
     name, numbers = text, list[int]()
@@ -90,13 +99,15 @@ def _place(text: str) -> list[str | int]:
 
 def _classes(path: Path, net: Any) -> list[str] | None:
     """The names of the classes that the file has, or ImageNet's for a thousand if at hand."""
+    from minnet.loading import is_model
     from minnet.vgg16 import imagenet_classes
     from minnet.weights.safetensors import opened_with
 
-    with opened_with(path) as (_, metadata):
-        names = metadata.get("classes")
-    if names is not None:
-        return [str(name) for name in names]
+    if is_model(path):
+        with opened_with(path) as (_, metadata):
+            names = metadata.get("classes")
+        if names is not None:
+            return [str(name) for name in names]
     if net.output_shape != (1000,):
         return None
     try:

@@ -10,10 +10,12 @@ from image_files import write_folder
 from typer.testing import CliRunner
 
 from minnet import cli
-from minnet.vgg16 import Vgg16
+from minnet.spreadsheet.reader import open_book
+from minnet.spreadsheet.verify import verify_xlsx
+from minnet.vgg16 import VGG16, Vgg16
 
 
-def run(*arguments: str | Path) -> tuple[int, str, str]:
+def run(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(cli.app, list(map(str, arguments)), prog_name="minnet")
     return result.exit_code, result.stdout, result.stderr
 
@@ -50,6 +52,21 @@ def test_what_cannot_be_predicted(saved: tuple[Path, Path], tmp_path: Path) -> N
     model, _ = saved
     code, _, stderr = run("predict", model, tmp_path / "none.png", "--csv", tmp_path / "t.csv")
     assert code == 2 and "none.png" in stderr and not (tmp_path / "t.csv").exists()
+
+
+def test_weights_alone_become_a_book(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    weights, book = tmp_path / "base.npz", tmp_path / "book.xlsx"
+    base = VGG16(width=1 / 16, include_top=False, input_shape=(32, 32, 3), seed=0)
+    base.save_weights(weights)
+    image = saved[1] / "cats" / "cats.0.png"
+    place = ("--probe", "block1_conv2,100,90,3", "--probe-layers", 1)
+    code, stdout, _ = run("export", weights, "--input", image, *place, "-o", book)
+    assert code == 0 and "live formulas" in stdout
+    assert {"block1_conv2", "chain"} <= set(open_book(book).sheets)
+    assert verify_xlsx(book).ok
+    (tmp_path / "text.npz").write_text("no weights")
+    code, _, stderr = run("export", tmp_path / "text.npz", "--input", image, "-o", book, "--force")
+    assert code == 2 and "text.npz" in stderr
 
 
 def test_a_summary(saved: tuple[Path, Path]) -> None:
