@@ -74,12 +74,13 @@ def trace_step(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
             if gradient is not None:
                 update.move(parameter, gradient)
         update.finish()
-        present: dict[int, Tensor] = {}
+        followed: dict[int, tuple[Tensor, Tensor]] = {}  # a layer called twice moves them twice
         for parameter, function in deferred:
+            _, present = followed.get(id(parameter), (parameter, parameter))
             with trace.update_scope(parameter), no_grad():
-                new = function(present.get(id(parameter), parameter))
-                present[id(parameter)] = new.named(f"new {parameter.name}")
-            step.new[trace.node_of(parameter)] = trace.node_of(new)
+                followed[id(parameter)] = parameter, function(present)
+        for parameter, new in followed.values():
+            step.new[trace.node_of(parameter)] = trace.node_of(new.named(f"new {parameter.name}"))
     _finish(step, inputs, targets, model)
     return step
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from live_cases import TOLERANCE, many_books, on_sheet
 
 from minnet import (
     AveragePooling2D,
@@ -25,7 +26,7 @@ from minnet import (
     grad,
 )
 from minnet.spreadsheet import export_xlsx, read_xlsx
-from minnet.spreadsheet.blocks import COLUMN, FILTERS, IMAGES, NORMAL, TRANSPOSED, arrange
+from minnet.spreadsheet.blocks import IMAGES, NORMAL, arrange
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.reader import Area, Book, open_book
@@ -37,24 +38,6 @@ from minnet.spreadsheet.recalculate import (
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.tensor import Array, Tensor
 from minnet.testing import Network, networks
-
-TOLERANCE = 1e-9
-many_books = settings(
-    deadline=None,
-    max_examples=min(25, settings.default.max_examples),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking whole workbooks takes minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-def on_sheet(area: Area, array: Array) -> Array:
-    """A parameter, its gradient or its new value as it lies on the sheet."""
-    ways = {1: (COLUMN, NORMAL), 2: (TRANSPOSED,), 4: (FILTERS,)}
-    for lies in ways.get(array.ndim, (NORMAL,)):
-        order = arrange(array.shape, lies)
-        if order.shape == (area.rows, area.columns):
-            return array.reshape(-1)[order]
-    raise AssertionError(f"{array.shape} does not lie in {area}")
 
 
 def engine_says(model: Sequential, x: Array, y: Array, steps: int = 1) -> list[dict[str, Array]]:

@@ -2,71 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openpyxl
 import pytest
+from live_cases import OPTIMIZERS, TOLERANCE, assert_book_is_training, on_sheet, remembered
 
-from minnet import Dense, Sequential, read_xlsx
-from minnet.optimizers import (
-    SGD,
-    Adadelta,
-    Adagrad,
-    Adam,
-    AdamW,
-    EpochAdagrad,
-    Eve,
-    Optimizer,
-    RMSprop,
-)
-from minnet.schedules import (
-    AdagradAnnealing,
-    AdamAnnealing,
-    CosineDecay,
-    ExponentialDecay,
-    OneCycle,
-    StepDecay,
-)
-from minnet.spreadsheet.blocks import COLUMN, TRANSPOSED, arrange
+from minnet import Dense, Sequential, optimizers, read_xlsx, schedules
+from minnet.optimizers import SGD, Adam, Optimizer
+from minnet.schedules import CosineDecay, ExponentialDecay
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.reader import Area, open_book
 from minnet.spreadsheet.recalculate import Recalculated
 from minnet.spreadsheet.verify import verify_xlsx
-from minnet.tensor import Array
 
-TOLERANCE = 1e-9
 STEPS, BEFORE = 3, 2  # steps in the book, and steps taken before it is written
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(6, 3)), RNG.integers(0, 2, 6)
-
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
-    "sgd": lambda: SGD(0.1),
-    "sgd, decay": lambda: SGD(0.1, decay=0.3),
-    "sgd, clipnorm": lambda: SGD(0.1, clipnorm=0.05),
-    "sgd, clipvalue": lambda: SGD(0.1, clipvalue=0.05),
-    "momentum": lambda: SGD(0.1, 0.9),
-    "nesterov": lambda: SGD(0.1, 0.9, nesterov=True),
-    "adagrad": lambda: Adagrad(0.1),
-    "epoch adagrad": lambda: EpochAdagrad(0.01, 2, 1.0),
-    "adadelta": lambda: Adadelta(1.0),
-    "rmsprop": lambda: RMSprop(0.01),
-    "rmsprop, all on": lambda: RMSprop(0.01, momentum=0.5, centered=True),
-    "adam": lambda: Adam(0.01),
-    "adam, not corrected": lambda: Adam(0.01, bias_correction=False),
-    "adamw": lambda: AdamW(0.01, 0.1),
-    "eve": lambda: Eve(0.01, 0.9),
-    "eve, no limits": lambda: Eve(0.01, 0.9, None),
-    "step": lambda: SGD(StepDecay(0.1, 2, 0.5)),
-    "exponential": lambda: SGD(ExponentialDecay(0.1, 2, 0.5)),
-    "cosine": lambda: SGD(CosineDecay(0.1, 4, 0.1), 0.9),
-    "one cycle": lambda: AdamW(OneCycle(0.1, 10)),
-    "adam annealed": lambda: Adam(AdamAnnealing(0.01, 2, growth=0.5)),
-    "adagrad annealed": lambda: EpochAdagrad(AdagradAnnealing(0.01, 2, growth=0.5), 2, 1.0),
-}
 
 
 def classifier(optimizer: Optimizer, slow: float = 1.0) -> Sequential:
@@ -80,55 +35,6 @@ def classifier(optimizer: Optimizer, slow: float = 1.0) -> Sequential:
     return model
 
 
-def on_sheet(area: Area, array: Array) -> Array:
-    """A number, or a parameter and what has its shape, as it lies on the sheet."""
-    lies = {1: COLUMN, 2: TRANSPOSED}.get(array.ndim)
-    order = np.zeros((1, 1), int) if lies is None else arrange(array.shape, lies)
-    assert order.shape == (area.rows, area.columns)
-    return array.reshape(-1)[order]
-
-
-def assert_same(live: Recalculated, area: Area, array: Array, what: str) -> None:
-    np.testing.assert_allclose(
-        live.array(area), on_sheet(area, array), rtol=TOLERANCE, atol=1e-13, err_msg=what
-    )
-
-
-def remembered(model: Sequential) -> dict[str, Array]:
-    """Everything the optimizer remembers by the name it has in a workbook."""
-    return {
-        key.replace("/", "_") if "/" in key else f"optimizer_{key}": array
-        for key, array in model.optimizer.state_arrays().items()
-    }
-
-
-def assert_book_is_training(live: Recalculated, path: Path, model: Sequential) -> set[str]:
-    """Each sheet shows the step that the engine takes; gives the names that were compared."""
-    book, compared = open_book(path), set()
-    for step in range(STEPS):
-        areas = book.names if step == 0 else book.local_names[f"step {step + 1}"]
-        rate = model.optimizer.lr
-        before = remembered(model)
-        loss = model.train_on_batch(X, Y)
-        after = remembered(model)
-        assert_same(live, areas["loss"], np.array(loss), f"loss of step {step + 1}")
-        for p in model.parameters():
-            assert_same(live, areas[f"{p.name}_new"], p.data, f"{p.name} of step {step + 1}")
-        for name, area in areas.items():
-            new = name.removesuffix("_new")
-            if name in before:
-                assert_same(live, area, before[name], f"{name} before step {step + 1}")
-                compared.add(name)
-            elif new in after and new != name:
-                assert_same(live, area, after[new], f"{name} after step {step + 1}")
-                compared.add(name)
-        if model.optimizer._schedule is not None:
-            assert_same(live, areas["optimizer_rate"], np.array(rate), f"rate of step {step + 1}")
-        cell = live.array(book.names["learning_rate"])
-        assert cell == model.optimizer.base_lr
-    return compared
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_three_steps_recalculate_as_the_engine_takes_them(name: str, tmp_path: Path) -> None:
     model = classifier(OPTIMIZERS[name](), slow=0.3)
@@ -138,7 +44,7 @@ def test_three_steps_recalculate_as_the_engine_takes_them(name: str, tmp_path: P
     assert verify_xlsx(path, TOLERANCE).ok
     assert lint_xlsx(path) == []
     assert remembered(model).keys() == before.keys()
-    compared = assert_book_is_training(Recalculated(path), path, model)
+    compared = assert_book_is_training(Recalculated(path), path, model, X, Y, STEPS)
     shown = {n for n in before if not n.startswith("optimizer_")}
     assert shown <= compared  # all that is remembered of parameters is on the sheets
 
@@ -159,7 +65,14 @@ def test_the_book_follows_another_rate_and_another_memory(name: str, tmp_path: P
             live.set_array(names[sheet_name], on_sheet(names[sheet_name], state[key]))
     model.optimizer.load_state_arrays(state)
     live.evaluate()
-    assert_book_is_training(live, path, model)
+    assert_book_is_training(live, path, model, X, Y, STEPS)
+
+
+def test_every_optimizer_and_schedule_has_a_case() -> None:
+    made = [make() for make in OPTIMIZERS.values()]
+    assert {type(optimizer) for optimizer in made} == set(optimizers.OPTIMIZERS.values())
+    found = {type(optimizer._schedule) for optimizer in made} - {type(None)}
+    assert found == set(schedules.SCHEDULES.values())
 
 
 def formula(path: Path, name: str, sheet: str = "network") -> str | None:
