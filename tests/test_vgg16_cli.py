@@ -54,6 +54,7 @@ def test_what_cannot_be_predicted(saved: tuple[Path, Path], tmp_path: Path) -> N
     assert code == 2 and "none.png" in stderr and not (tmp_path / "t.csv").exists()
 
 
+@pytest.mark.slow  # at the size of photographs
 def test_weights_alone_become_a_book(saved: tuple[Path, Path], tmp_path: Path) -> None:
     weights, book = tmp_path / "base.npz", tmp_path / "book.xlsx"
     base = VGG16(width=1 / 16, include_top=False, input_shape=(32, 32, 3), seed=0)
