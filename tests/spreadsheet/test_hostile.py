@@ -27,6 +27,8 @@ MUTATIONS = 120
 BOOK, SHEET = "xl/workbook.xml", "xl/worksheets/sheet2.xml"
 RELATIONS = "xl/_rels/workbook.xml.rels"
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the peak of memory")
+
 
 def laughing(levels: int, text: bytes) -> bytes:
     entities = [b'<!ENTITY e0 "%s">' % text]
@@ -69,7 +71,10 @@ def hostile() -> dict[str, tuple[Mapping[str, bytes], str]]:
     one_sheet = '<sheet name="s" sheetId="1" r:id="rId1"/>'
     return {
         "laughs": ({SHEET: laughing(12, b"ha")}, "document type or an entity"),
-        "quadratic": ({SHEET: laughing(2, b"x" * 100_000)}, "document type or an entity"),
+        "quadratic": (
+            {SHEET: with_noise(laughing(2, b"x" * 100_000))},
+            "document type or an entity",
+        ),
         "zip bomb": ({SHEET: cells(" " * 100_000_000)}, "200 to 1"),
         "endless tag": ({SHEET: with_noise(b"<worksheet a='" + b"x" * 60_000_000)}, "a tag of"),
         "endless text": (
