@@ -31,6 +31,8 @@ DEMOS: dict[str, Callable[[Path], Any]] = {
     "universal": universal.run,
 }
 WITH_SKLEARN = ("digits", "conv")
+#: Training takes its time, and tests of their own look at what these demos write.
+LONG = ("conv", "graddesc")
 #: Its weights are drawn anew by whoever recalculates it.
 DRAWN = "random"
 
@@ -80,7 +82,10 @@ def test_every_book_has_its_demo_and_its_line_in_the_readme() -> None:
         assert f"`minnet demo {name}`" in readme
 
 
-@pytest.mark.parametrize("name", DEMOS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in DEMOS],
+)
 def test_a_committed_book_is_what_the_demo_writes(name: str, tmp_path: Path) -> None:
     if name in WITH_SKLEARN:
         pytest.importorskip("sklearn")
@@ -97,6 +102,7 @@ def test_a_committed_book_is_confirmed_by_ironcalc(name: str) -> None:
     assert report.ok, report.summary()
 
 
+@pytest.mark.slow  # opens all of them in LibreOffice
 @pytest.mark.skipif(not libreoffice_available(), reason="LibreOffice is missing")
 @pytest.mark.parametrize("name", DEMOS)
 def test_a_committed_book_is_confirmed_by_libreoffice(name: str) -> None:

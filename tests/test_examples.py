@@ -40,6 +40,7 @@ def run(name: str, directory: Path, *arguments: str) -> None:
     assert done.stdout
 
 
+@pytest.mark.slow  # what they show, the demos' tests see as well
 @pytest.mark.parametrize("name", WRITING)
 def test_an_example_runs_and_its_book_is_right(name: str, tmp_path: Path) -> None:
     run(name, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Set
 
 from minnet.errors import ArgumentError, mismatch
@@ -14,8 +15,8 @@ def name_among(layer: Layer, taken: Set[str], where: str) -> None:
     Raises :class:`~minnet.errors.ArgumentError` where a layer's own name is taken.
     """
     if not layer.is_named:
-        number = next(k for k in range(1, len(taken) + 2) if f"{layer.kind}_{k}" not in taken)
-        layer.name = f"{layer.kind}_{number}"
+        kind = layer.kind
+        layer.name = next(n for k in itertools.count(1) if (n := f"{kind}_{k}") not in taken)
     elif layer.name in taken:
         advice = "Assign another to layer.name; one layer cannot be added twice."
         raise ArgumentError(mismatch(where, "a new name", f"a second {layer.name!r}", advice))

@@ -49,6 +49,7 @@ def test_three_steps_recalculate_as_the_engine_takes_them(name: str, tmp_path: P
     assert shown <= compared  # all that is remembered of parameters is on the sheets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_book_follows_another_rate_and_another_memory(name: str, tmp_path: Path) -> None:
     model = classifier(OPTIMIZERS[name]())
