@@ -2,12 +2,15 @@
 
 There is no matrix product in it. Each multiply-add needs two numbers that serve nothing else, so
 the loops only see to it that they are vectors of neighbouring channels and still in the cache. A
-task is a row of images; places where the window leaves the image are found before the loops over
-channels begin, which therefore are the same everywhere.
+task is some rows of images; places where the window leaves the image are found before the loops
+over channels begin, which therefore are the same everywhere. Inside the image four neighbours are
+done at once. Forward is compiled for the usual windows one by one: then the compiler sees which
+numbers of the image several of the four share, and loads them once.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +20,7 @@ from minnet.kernels import memory
 from minnet.kernels.geometry import Window
 from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
 from minnet.kernels.panels import flat
-from minnet.kernels.vector import at_least, broadcast, fma, lanes, load, next_task, store
+from minnet.kernels.vector import at_least, broadcast, fma, lanes, load, next_task, prefetch, store
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -25,6 +28,9 @@ Shape = tuple[int, ...]
 #: Parts of the images whose shares of the kernel's gradient are summed one by one. The number does
 #: not depend on the threads, and so neither does the result.
 PARTS = 16
+USUAL = (3, 5)  # taps in a row of a window that has a forward kernel of its own
+UNKNOWN = (0,), (0,)
+BAND = 8  # rows of a task: neighbours, for their windows see the same rows
 
 
 class Sizes(NamedTuple):
@@ -54,7 +60,7 @@ def forward(x: Array, w: Array, b: Array | None, window: Window, relu: bool = Fa
     floor = x.dtype.type(0 if relu else -np.inf)
     workers = workers_for(y.size * w[..., 0].size // max(1, sizes.channels))
     operands = (flat(x), flat(w), flat(bias))
-    _forward(workers, new_counter(), sizes, *operands, floor, y.reshape(-1))
+    _forward(workers, new_counter(), *_known(sizes), sizes, *operands, floor, y.reshape(-1))
     return y
 
 
@@ -71,10 +77,29 @@ def input_gradient(g: Array, w: Array, window: Window, input_shape: Shape) -> Ar
         )  # fmt: skip
         operands = flat(g), flat(w[::-1, ::-1]), flat(np.zeros(sizes.channels, g.dtype))
         floor = g.dtype.type(-np.inf)
-        _forward(workers, new_counter(), turned, *operands, floor, dx.reshape(-1))
+        _forward(workers, new_counter(), *_known(turned), turned, *operands, floor, dx.reshape(-1))
     else:
-        _input_gradient(workers, new_counter(), sizes, flat(g), flat(w), dx.reshape(-1))
+        seen = _seen(sizes)
+        room = np.empty((workers, 2, sizes.kh * sizes.kw), np.int64)
+        _input_gradient(
+            workers, new_counter(), sizes, *seen, flat(g), flat(w), room, dx.reshape(-1)
+        )
     return dx
+
+
+@functools.lru_cache(maxsize=1024)
+def _seen(p: Sizes) -> tuple[Array, Array]:
+    """Which window sees a row (or column) with which tap: ``[places][taps]``, -1 for none."""
+    axes = (
+        (p.height, p.kh, p.dh, p.top, p.down, p.rows),
+        (p.width, p.kw, p.dw, p.left, p.across, p.columns),
+    )
+    tables = []
+    for length, taps, dilation, before, stride, count in axes:
+        distance = np.arange(length)[:, None] + before - np.arange(taps) * dilation
+        window, rest = np.divmod(distance, stride)
+        tables.append(np.where((rest == 0) & (window >= 0) & (window < count), window, -1))
+    return tables[0], tables[1]
 
 
 def weight_gradient(x: Array, g: Array, window: Window) -> Array:
@@ -94,6 +119,12 @@ def _sizes(shape: Shape, window: Window) -> Sizes:
     )
 
 
+def _known(sizes: Sizes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """kw and across of a usual window as the lengths of tuples, known where it is compiled."""
+    usual = sizes.kw in USUAL and sizes.across <= 2 and sizes.dw == 1
+    return ((0,) * sizes.kw, (0,) * sizes.across) if usual else UNKNOWN
+
+
 @compiled
 def _inside(start, step, count, size):
     """The taps first … end - 1 whose places ``start + tap * step`` are from 0 to size - 1."""
@@ -103,16 +134,18 @@ def _inside(start, step, count, size):
 
 
 @kernel
-def _forward(workers, counter, sizes, x, w, bias, floor, y):
+def _forward(workers, counter, kw, across, sizes, x, w, bias, floor, y):
+    band = max(1, min(BAND, sizes.n * sizes.rows // (4 * workers)))
     for _ in prange(workers):
-        task = next_task(counter)
-        while task < sizes.n * sizes.rows:
-            _forward_row(sizes, task, x, w, bias, floor, y)
-            task = next_task(counter)
+        row = next_task(counter) * band
+        while row < sizes.n * sizes.rows:
+            for i in range(row, min(row + band, sizes.n * sizes.rows)):
+                _forward_row(kw, across, sizes, i, x, w, bias, floor, y)
+            row = next_task(counter) * band
 
 
 @compiled
-def _forward_row(p, task, x, w, bias, floor, y):
+def _forward_row(kw, across, p, task, x, w, bias, floor, y):
     image, i = task // p.rows, task % p.rows
     above = i * p.down - p.top
     rows = _inside(above, p.dh, p.kh, p.height)
@@ -122,30 +155,42 @@ def _forward_row(p, task, x, w, bias, floor, y):
     first = min(p.columns, max(0, (p.left + p.across - 1) // p.across))
     room = p.width - 1 - (p.kw - 1) * p.dw + p.left
     end = max(first, min(p.columns, room // p.across + 1 if room >= 0 else 0))
-    fours = first + (end - first) // 4 * 4
-    for j in range(first, fours, 4):
-        _four_places(p, rows, start + j * p.across - p.left, x, w, bias, floor, y, to + j)
+    if end - first < 4:
+        first = end = p.columns
+    for j in range(first, end, 4):
+        j = min(j, end - 4)  # the last four may overlap with those before
+        at = start + j * p.across - p.left
+        for row in range(p.down):  # what the next row's windows see and this one's do not
+            below = (at + ((p.kh - 1) * p.dh + 1 + row) * p.width) * p.channels
+            for k in range(below, below + 4 * p.across * p.channels, 2 * lanes(x)):
+                prefetch(x, k)
+        _four_places(kw, across, p, rows, at, x, w, bias, floor, y, to + j)
     for j in range(first):
         _place(p, rows, j, start, x, w, bias, floor, y, to)
-    for j in range(fours, p.columns):
+    for j in range(end, p.columns):
         _place(p, rows, j, start, x, w, bias, floor, y, to)
 
 
 @compiled
-def _four_places(p, rows, start, x, w, bias, floor, y, to):
+def _four_places(kw, across, p, rows, start, x, w, bias, floor, y, to):
     """Four neighbours that see nothing beside the image: each weight is loaded once for all."""
-    step, size = lanes(x), p.channels
-    floors, next_place = broadcast(floor), p.across * size
+    step, size, floors = lanes(x), p.channels, broadcast(floor)
+    taps, stride, dilation = p.kw, p.across, p.dw
+    if len(kw) > 1:
+        taps, stride, dilation = len(kw), len(across), 1
+    top, down = (start + rows[0] * p.dh * p.width) * size, p.dh * p.width * size
     for c in range(0, size - size % step, step):
         one = two = three = four = load(bias, c)
-        for r in range(rows[0], rows[1]):
-            for s in range(p.kw):
-                at = (start + r * p.dh * p.width + s * p.dw) * size + c
-                weight = load(w, (r * p.kw + s) * size + c)
-                one = fma(load(x, at), weight, one)
-                two = fma(load(x, at + next_place), weight, two)
-                three = fma(load(x, at + 2 * next_place), weight, three)
-                four = fma(load(x, at + 3 * next_place), weight, four)
+        at, tap = top + c, rows[0] * taps * size + c
+        for _ in range(rows[0], rows[1]):
+            for s in range(taps):
+                weight, first = load(w, tap + s * size), s * dilation
+                one = fma(load(x, at + first * size), weight, one)
+                two = fma(load(x, at + (first + stride) * size), weight, two)
+                three = fma(load(x, at + (first + 2 * stride) * size), weight, three)
+                four = fma(load(x, at + (first + 3 * stride) * size), weight, four)
+            at += down
+            tap += taps * size
         store(y, to * size + c, at_least(one, floors))
         store(y, (to + 1) * size + c, at_least(two, floors))
         store(y, (to + 2) * size + c, at_least(three, floors))
@@ -185,47 +230,42 @@ def _one_channel(p, rows, columns, start, c, x, w, bias, floor, y, to):
 
 
 @kernel
-def _input_gradient(workers, counter, sizes, g, w, dx):
-    for _ in prange(workers):
-        task = next_task(counter)
-        while task < sizes.n * sizes.height:
-            _input_gradient_row(sizes, task, g, w, dx)
-            task = next_task(counter)
+def _input_gradient(workers, counter, sizes, down, across, g, w, room, dx):
+    band = max(1, min(BAND, sizes.n * sizes.height // (4 * workers)))
+    for worker in prange(workers):
+        row = next_task(counter) * band
+        while row < sizes.n * sizes.height:
+            for y in range(row, min(row + band, sizes.n * sizes.height)):
+                _input_gradient_row(sizes, y, down, across, g, w, room[worker], dx)
+            row = next_task(counter) * band
 
 
 @compiled
-def _seen_from(place, tap, dilation, before, stride, count):
-    """Which window sees ``place`` with this tap; -1 where none does."""
-    distance = place + before - tap * dilation
-    window = distance // stride
-    return window if distance >= 0 and window * stride == distance and window < count else -1
-
-
-@compiled
-def _input_gradient_row(p, task, g, w, dx):
+def _input_gradient_row(p, task, down, across, g, w, pairs, dx):
+    """A place gets the sum over the windows that see it; ``pairs``: where they are in g and w."""
     image, y = task // p.height, task % p.height
-    step = lanes(g)
-    whole = p.channels - p.channels % step
-    row = p.width * p.channels
-    for k in range(task * row, (task + 1) * row):
-        dx[k] = 0
-    for r in range(p.kh):
-        i = _seen_from(y, r, p.dh, p.top, p.down, p.rows)
-        if i < 0:
-            continue
-        for x in range(p.width):
-            to = task * row + x * p.channels
-            for s in range(p.kw):
-                j = _seen_from(x, s, p.dw, p.left, p.across, p.columns)
-                if j < 0:
-                    continue
-                start = ((image * p.rows + i) * p.columns + j) * p.channels
-                tap = (r * p.kw + s) * p.channels
-                for c in range(0, whole, step):
-                    total = fma(load(g, start + c), load(w, tap + c), load(dx, to + c))
-                    store(dx, to + c, total)
-                for c in range(whole, p.channels):
-                    dx[to + c] += g[start + c] * w[tap + c]
+    step, size = lanes(g), p.channels
+    whole = size - size % step
+    for x in range(p.width):
+        to, count = (task * p.width + x) * size, 0
+        for s in range(p.kw):
+            if across[x, s] >= 0:
+                for r in range(p.kh):
+                    if down[y, r] >= 0:
+                        window = (image * p.rows + down[y, r]) * p.columns + across[x, s]
+                        pairs[0, count] = window * size
+                        pairs[1, count] = (r * p.kw + s) * size
+                        count += 1
+        for c in range(0, whole, step):
+            total = broadcast(g.dtype.type(0))
+            for k in range(count):
+                total = fma(load(g, pairs[0, k] + c), load(w, pairs[1, k] + c), total)
+            store(dx, to + c, total)
+        for c in range(whole, size):
+            total = g.dtype.type(0)
+            for k in range(count):
+                total += g[pairs[0, k] + c] * w[pairs[1, k] + c]
+            dx[to + c] = total
 
 
 @kernel

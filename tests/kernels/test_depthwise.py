@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kernels_cases import Convolution, convolutions, each_dtype
 
 from minnet.kernels import depthwise, reference
+from minnet.kernels.geometry import Window
 
 ONE = st.just(1)
 cases = convolutions(groups=st.integers(1, 37), channels=ONE, filters=ONE)
@@ -35,6 +36,17 @@ def test_all_three_functions(case: Convolution, dtype: Any, relu: bool) -> None:
     ):
         assert found.dtype == dtype
         np.testing.assert_allclose(found, expected, **tolerance)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [5, 8, 12, 13])
+def test_usual_windows(kernel: int, stride: int, side: int) -> None:
+    normal = np.random.default_rng(0).standard_normal
+    x, w = normal((2, side, side, 20), np.float32), normal((kernel, kernel, 1, 20), np.float32)
+    window = Window((kernel, kernel), (stride, stride), padding=((kernel // 2,) * 2,) * 2)
+    expected = reference.conv2d(x, w, None, window, 20)
+    np.testing.assert_allclose(depthwise.forward(x, w, None, window), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("relu", [False, True])
