@@ -34,7 +34,7 @@ LAYERS = [
         "kernels.pool",
         "kernels.streamed",
     ],
-    ["kernels.winograd_tiles"],
+    ["kernels.scattered", "kernels.winograd_tiles"],
     ["kernels.direct_gradients", "kernels.pool_gradients", "kernels.products"],
     ["kernels.winograd", "kernels.winograd_weights"],
     ["kernels.conv"],

@@ -6,7 +6,7 @@ its channels and filters swapped. With larger strides only every second (or thir
 kernel meets a pixel of ``g``, and which ones depends on the pixel's place. All pixels of which the
 rows leave the same remainder when divided by the stride, and the columns likewise, see the same
 taps: so there is one convolution with stride 1 for each pair of remainders, with its part of the
-kernel.
+kernel. Where :mod:`minnet.kernels.scattered` has less to multiply, it is done that way instead.
 
 **Weights.** The gradient for tap (r, s), a matrix of channels by filters, is a matrix product too:
 the pixels that the tap saw, transposed, times the pixels of ``g``. The inner sum goes over all
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from minnet.kernels import memory
+from minnet.kernels import memory, scattered
 from minnet.kernels.direct import Correlation, Place, Shape, Sight, copy_band
-from minnet.kernels.geometry import Window
+from minnet.kernels.geometry import Window, remainders
 from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack, pack_panel
@@ -40,6 +40,8 @@ BAND_BYTES = 1 << 17  # of images and of g in a worker's cache
 
 def input_gradient(g: Array, w: Array, window: Window, groups: int, input_shape: Shape) -> Array:
     """See :func:`minnet.kernels.reference.conv2d_input_gradient`."""
+    if g.size and scattered.worth_while(g.shape, w.shape, window, groups, input_shape, g.dtype):
+        return scattered.input_gradient(g, w, window, input_shape)
     dx = memory.empty(input_shape, g.dtype)
     if not dx.size:
         return dx
@@ -66,8 +68,8 @@ def _parts(
     _, kw, each, filters = w_shape
     _, height, width, channels = input_shape
     (sh, sw), (dh, dw), ((top, _), (left, _)) = window.strides, window.dilation, window.padding
-    down = _remainders(window.size[0], sh, dh, top, height)
-    across = _remainders(window.size[1], sw, dw, left, width)
+    down = remainders(window.size[0], sh, dh, top, height)
+    across = remainders(window.size[1], sw, dw, left, width)
     parts = []
     for y, row_taps, row_first, row_step in down:
         for x, column_taps, column_first, column_step in across:
@@ -84,28 +86,6 @@ def _parts(
                 (Correlation(g_shape, sight, groups, each, places, place, dtype), flat(starts))
             )
     return parts, len(parts) == min(sh, height) * min(sw, width)
-
-
-def _remainders(
-    size: int, stride: int, dilation: int, padding: int, length: int
-) -> list[tuple[int, list[int], int, int]]:
-    """Along one axis, for each remainder that has taps: (remainder, taps, first place in g, step).
-
-    The taps are those that meet elements of g, in the order of these; ``step`` is the distance
-    from one of these elements to the next.
-    """
-    found = []
-    for start in range(min(stride, length)):
-        meets = {
-            (start + padding - tap * dilation) // stride: tap
-            for tap in range(size)
-            if (start + padding - tap * dilation) % stride == 0
-        }
-        if meets:
-            places = sorted(meets)
-            step = places[1] - places[0] if len(places) > 1 else 1
-            found.append((start, [meets[place] for place in places], places[0], step))
-    return found
 
 
 # -- weights ---------------------------------------------------------------------------------------

@@ -70,6 +70,28 @@ class Window:
         return spare_rows // self.strides[0] + 1, spare_columns // self.strides[1] + 1
 
 
+def remainders(
+    size: int, stride: int, dilation: int, padding: int, length: int
+) -> list[tuple[int, list[int], int, int]]:
+    """Along one axis, for each remainder that has taps: (remainder, taps, first place in g, step).
+
+    The taps are those that meet elements of g, in the order of these; ``step`` is the distance
+    from one of these elements to the next.
+    """
+    found = []
+    for start in range(min(stride, length)):
+        meets = {
+            (start + padding - tap * dilation) // stride: tap
+            for tap in range(size)
+            if (start + padding - tap * dilation) % stride == 0
+        }
+        if meets:
+            places = sorted(meets)
+            step = places[1] - places[0] if len(places) > 1 else 1
+            found.append((start, [meets[place] for place in places], places[0], step))
+    return found
+
+
 def resolve_padding(
     padding: Any, size: Pair, strides: Pair, dilation: Pair, height: int, width: int
 ) -> Padding:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from kernels_cases import Convolution, convolutions, each_dtype
+from kernels_cases import Convolution, convolutions, each_dtype, windows
 
-from minnet.kernels import direct, direct_gradients, reference
+from minnet.kernels import direct, direct_gradients, reference, scattered
 from minnet.kernels.geometry import Window
 
 #: Sums of at most 500 products of normal numbers.
@@ -59,6 +59,33 @@ def test_more_filters_than_a_panel_holds(case: Convolution, dtype: Any) -> None:
     found = direct_gradients.weight_gradient(x, g, window, groups)
     expected = reference.conv2d_weight_gradient(x, g, window, groups)
     np.testing.assert_allclose(found, expected, **exact)
+
+
+@each_dtype
+@given(
+    case=convolutions(
+        window=windows(dilations=st.tuples(st.integers(1, 3), st.just(1))),
+        groups=st.just(1),
+        channels=st.integers(4, 40),
+    )
+)
+def test_gradients_that_pixels_send_back(case: Convolution, dtype: Any) -> None:
+    case = case.astype(dtype)
+    x, w, g, window = case.x, case.w, case.g, case.window
+    assume(g.size and x.size and scattered.possible(w.shape, window, 1, dtype))
+    found = scattered.input_gradient(g, w, window, x.shape)
+    expected = reference.conv2d_input_gradient(g, w, window, 1, x.shape)
+    np.testing.assert_allclose(found, expected, **TOLERANCES[dtype])
+
+
+def test_pixels_send_back_where_that_is_less_work() -> None:
+    """A 5x5 kernel for 20 channels fills 100 columns of panels one way and 5 * 32 the other."""
+    five = Window((5, 5))
+    shapes = (32, 8, 8, 50), (5, 5, 20, 50)
+    assert scattered.worth_while(*shapes, five, 1, (32, 12, 12, 20), np.dtype(np.float32))
+    same = Window((3, 3), padding=((1, 1), (1, 1)))
+    shapes = (8, 28, 28, 64), (3, 3, 64, 64)
+    assert not scattered.worth_while(*shapes, same, 1, (8, 28, 28, 64), np.dtype(np.float32))
 
 
 @pytest.mark.parametrize("relu", [False, True])
