@@ -42,6 +42,7 @@ import numba
 import numpy as np
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
+from numba.core.runtime import rtsys
 from numba.extending import overload
 
 from minnet.kernels import vector_ir
@@ -143,11 +144,15 @@ class _Cache(FunctionCache):
     _impl_class = _CacheImpl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = None
         try:
-            found = super().load_overload(sig, target_context)
+            # What Numba does here first, importing all that compiling could need, takes a second;
+            # finished code needs no more than the runtime.
+            rtsys.initialize(target_context)
+            with self._guard_against_spurious_io_errors():
+                found = self._load_overload(sig, target_context)
         except Exception:  # unpickling damaged bytes may raise anything
             self._start_again()
-            found = None
         if found is None:
             _announce()
         return found
