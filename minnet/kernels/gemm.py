@@ -54,7 +54,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) ->
         width = panel_of(a.dtype)
         room = (block + tall) * (wide + width) + block * max(rows, tall) + (tall + 9) * width
         work = memory.empty((workers * room,), a.dtype)
-        product(
+        (product if rows else product_of_few)(
             workers, new_counter(), (m, depth, n), blocks, *matrix(a), *right,
             padded(bias, n, a.dtype), floor, c.reshape(-1), work, flat(work),
         )  # fmt: skip
@@ -108,15 +108,27 @@ def product(
         task = next_task(counter)
         while task < tasks:
             place = (task // across * blocks[0], task % across * blocks[1], worker)
-            if blocks[4] == 0:
-                _streamed_task(
-                    place, sizes, blocks, a, a_row, a_step, b, b_row, bias, floor, c, work, view
-                )
-            else:
-                _task(
-                    place, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor,
-                    c, work, view,
-                )  # fmt: skip
+            _task(
+                place, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor, c, work,
+                view,
+            )  # fmt: skip
+            task = next_task(counter)
+
+
+@kernel
+def product_of_few(
+    workers, counter, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor, c, work,
+    view,
+):  # fmt: skip
+    """The same for few rows of A: those of B are read as they lie in memory."""
+    tasks = (sizes[2] + blocks[1] - 1) // blocks[1]
+    for worker in prange(workers):
+        task = next_task(counter)
+        while task < tasks:
+            place = (task * blocks[1], worker)
+            _streamed_task(
+                place, sizes, blocks, a, a_row, a_step, b, b_row, bias, floor, c, work, view
+            )
             task = next_task(counter)
 
 
@@ -157,7 +169,7 @@ def _task(place, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floo
 
 @compiled
 def _streamed_task(place, sizes, blocks, a, a_row, a_step, b, b_row, bias, floor, c, work, view):
-    (_, left, worker), (m, depth, n) = place, sizes
+    (left, worker), (m, depth, n) = place, sizes
     _, wide, strip, block, _ = blocks
     width = panel(c)
     right = min(left + wide, n)
