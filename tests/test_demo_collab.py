@@ -12,10 +12,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 
 from minnet.demos import collab
 from minnet.errors import WorkbookError
+from minnet.spreadsheet import diff_xlsx
 from minnet.spreadsheet.board import READING_AT, Board
 from minnet.spreadsheet.book import Book
 from minnet.spreadsheet.lint import lint_xlsx
@@ -182,6 +184,18 @@ def test_embeddings_look_up_the_same_numbers() -> None:
     rows, columns = np.nonzero(y)
     found = net.predict([rows[:, None], columns[:, None]])[:, 0]
     np.testing.assert_allclose(found, whole.predict(x)[rows, columns], rtol=1e-12)
+
+
+def test_boards_have_names_notes_and_a_validated_rate(path: Path) -> None:
+    assert diff_xlsx(path, path).equal > 200
+    book = openpyxl.load_workbook(path)
+    for sheet in book.worksheets[1:]:
+        first = sheet.title.endswith(("step 1", "trained"))
+        assert len(sheet.data_validations.dataValidation) == first
+        assert "loss" in sheet.defined_names and "factors_users_new" in sheet.defined_names
+        notes = [cell.comment.text for row in sheet for cell in row if cell.comment]
+        assert len(notes) > 20
+        assert not any("looked up" in note for note in notes)
 
 
 def test_every_block_of_a_board_has_its_place() -> None:

@@ -15,6 +15,7 @@ from minnet.demos import graddesc
 from minnet.errors import WorkbookError
 from minnet.optimizers import Adam, EpochAdagrad, Optimizer
 from minnet.schedules import AdagradAnnealing, AdamAnnealing
+from minnet.spreadsheet import diff_xlsx
 from minnet.spreadsheet.book import Book
 from minnet.spreadsheet.ledger import FIRST_ROW, RATE_AT, Ledger
 from minnet.spreadsheet.lint import lint_xlsx
@@ -116,6 +117,17 @@ def test_first_guesses_points_and_the_errors_by_epoch_are_live(path: Path) -> No
     at = next(k for k, c in cells.items() if c.formula and "SGD" in c.formula)
     found = live.array(Area("contents", *at, graddesc.EPOCHS, 1))
     np.testing.assert_allclose(found[:, 0], errors, rtol=1e-9)
+
+
+def test_sheets_have_names_notes_and_a_validated_rate(path: Path) -> None:
+    found = diff_xlsx(path, path)
+    assert found.same and found.equal > 100
+    book = openpyxl.load_workbook(path)
+    for name in graddesc.optimizers():
+        (rule,) = book[name].data_validations.dataValidation
+        assert (str(rule.sqref), rule.operator, rule.formula1) == ("B4", "greaterThan", "0")
+        notes = [cell.comment for cell in book[name][6] if cell.comment]
+        assert len(notes) >= len(book[name].defined_names) >= 12
 
 
 def test_a_ledger_is_for_single_numbers() -> None:

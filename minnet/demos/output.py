@@ -30,4 +30,6 @@ def workbook_path(output: PathLike) -> Path:
 def print_export(export: Export) -> None:
     """Say where the book is, how many live formulas it has and how to check them."""
     print(f"\nWrote {export.path}: {export.formulas:,} live formulas.")
+    if export.live_end:
+        print(export.live_end)
     print(f"Recalculate and compare them: minnet check {export.path}")

@@ -22,6 +22,8 @@ from minnet.several import as_tensors, parts_of
 from minnet.tensor import Array
 
 BINS = 24
+SMALLEST = 1e-300  # bins of what is smaller still would be 0 wide
+SAME = 1e-15  # relative: float64 numbers that are no further apart differ in their last digits
 
 
 class Statistics(NamedTuple):
@@ -39,11 +41,21 @@ class Statistics(NamedTuple):
     def of(cls, array: Array) -> Statistics:
         values = array.reshape(-1)
         least, most = float(values.min()), float(values.max())
-        span = (least, most) if most > least else (least - 0.5, least + 0.5)
-        counts, edges = np.histogram(values, BINS, span)
+        counts, edges = np.histogram(values, BINS, _span(least, most))
         mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
         zeros = float(np.count_nonzero(values == 0) / values.size)
         return cls(least, most, float(mean), float(std), zeros, edges.astype(float), counts)
+
+
+def _span(least: float, most: float) -> tuple[np.float64, np.float64]:
+    """The ends of a histogram: apart, also where all numbers are equal but for their last digits.
+
+    float64, whatever the numbers are, so that its bins have distinct edges.
+    """
+    size = max(abs(least), abs(most))
+    apart = most - least > max(BINS * SAME * size, SMALLEST)
+    room = 0.0 if apart else max(size, 1.0) / 2
+    return np.float64(least - room), np.float64(most + room)
 
 
 @dataclass(eq=False)

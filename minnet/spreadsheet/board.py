@@ -108,7 +108,12 @@ class Board:
         links = self._links(before) if before else {}
         rate = absolute_coordinate(a1(*RATE_AT))
         formulas = Formulas(self.taken.plan, rate, links)
-        self._page.write(formulas, {UPDATE: f"UPDATE   {self.taken.step.rule}"})
+        texts = {UPDATE: f"UPDATE   {self.taken.step.rule}"}
+        self._page.write(formulas, texts, explained=True)
+        for block in self.taken.blocks.values():
+            name = self.taken.labels.defined_name(block.node)
+            if name is not None:
+                book.name(name, title, self._page.area(block), local=True)
         self._write_head(heading, before[0] if before else None)
 
     def at(self, band: str, title: str) -> tuple[int, int]:
@@ -153,6 +158,7 @@ class Board:
         put(3, 1, "learning rate", None, "label")
         if first is None:
             put(*RATE_AT, self.taken.step.rate, None, "knob")
+            self._book.validate_rate(self.title, a1(*RATE_AT))
         else:
             formula = f"{quote_sheet(first.title)}!{a1(*RATE_AT)}"
             put(*RATE_AT, self.taken.step.rate, formula, "knob")

@@ -85,6 +85,15 @@ class Book:
         scope = self.workbook[sheet] if local else self.workbook
         scope.defined_names[name] = DefinedName(name, attr_text=text)
 
+    def validate_rate(self, sheet: str, cell: str) -> None:
+        """Let a cell take a learning rate only."""
+        rule = DataValidation(
+            type="decimal", operator="greaterThan", formula1="0", showErrorMessage=True,
+            errorTitle="learning rate", error="The learning rate is a number above 0.",
+        )  # fmt: skip
+        rule.add(cell)
+        self.workbook[sheet].add_data_validation(rule)
+
     def bar(self, sheet: str, row: int, last: int, band: str, text: str) -> None:
         """A coloured bar with a text across a sheet, up to column ``last``."""
         for column in range(1, last + 1):
@@ -199,7 +208,7 @@ class StepSheet:
             else:
                 put(*RATE_CELL, self.step.rate, style=style("knob"))
                 self.book.name(RATE, self.title, "$C$3")
-                self._validate_rate()
+                self.book.validate_rate(self.title, "C3")
         if self.step.result.value.size == 1:
             put(3, 5, self.result_label, style=style("label"))
             value = float(self.step.result.value.reshape(-1)[0])
@@ -275,14 +284,6 @@ class StepSheet:
             return "what the model predicts" if self.step.parameters else passes
         start = "the weights as they are" if self.is_first else "the weights of the step before"
         return f"a training step from {start}"
-
-    def _validate_rate(self) -> None:
-        rule = DataValidation(
-            type="decimal", operator="greaterThan", formula1="0", showErrorMessage=True,
-            errorTitle="learning rate", error="The learning rate is a number above 0.",
-        )  # fmt: skip
-        rule.add("C3")
-        self.sheet.add_data_validation(rule)
 
     def _name_blocks(self) -> None:
         for node, block in self.plan.blocks.items():

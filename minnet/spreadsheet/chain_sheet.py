@@ -40,7 +40,7 @@ class ChainSheet:
         self.page = Page(self.sheet, self.rows, book.styles, chain.plan, 5)
         self._formulas = Formulas(chain.plan, RATE)
         text = "FORWARD  →   the last block is what the neuron's window holds"
-        self.page.write(self._formulas, {FORWARD: text})
+        self.page.write(self._formulas, {FORWARD: text}, explained=True)
         for node, block in chain.plan.blocks.items():
             name = self.page.labels.defined_name(node)
             if name is not None:

@@ -69,14 +69,14 @@ def diff_xlsx(
     found = BookDiff()
     for key, area in one.items():
         if key not in other:
-            found.only_first.append(_title(key))
+            found.only_first.append(_title(key, area))
             continue
         result = _compare(key, (books[0], area), (books[1], other[key]), tolerance)
         if result.difference > tolerance:
             found.tensors.append(result)
         else:
             found.equal += 1
-    found.only_second = [_title(key) for key in other if key not in one]
+    found.only_second = [_title(key, area) for key, area in other.items() if key not in one]
     found.tensors.sort(key=lambda tensor: tensor.difference, reverse=True)
     return found
 
@@ -96,9 +96,9 @@ def _tensors(book: Book) -> dict[_Key, Area]:
     return found
 
 
-def _title(key: _Key) -> str:
+def _title(key: _Key, area: Area) -> str:
     step, name = key
-    return name if step == 1 else f"step {step}: {name}"
+    return name if step == 1 else f"{area.sheet}: {name}"
 
 
 def _compare(
@@ -109,9 +109,11 @@ def _compare(
         shape, other_shape = (f"{a.rows} × {a.columns} cells" for a in (area, second))
         where = f"{second.sheet}!{a1(second.row, second.column)}"
         cells = area.rows * area.columns
-        return TensorDifference(_title(key), math.inf, cells, cells, shape, other_shape, where)
+        return TensorDifference(
+            _title(key, area), math.inf, cells, cells, shape, other_shape, where
+        )
     before_cells, after_cells = (book.cells(a.sheet) for book, a in (one, other))
-    worst, differing = TensorDifference(_title(key), -1.0, 0, 0, None, None, ""), 0
+    worst, differing = TensorDifference(_title(key, area), -1.0, 0, 0, None, None, ""), 0
     # What is named may be as large as a sheet, though the file has few cells.
     for row in range(area.rows):
         for column in range(area.columns):

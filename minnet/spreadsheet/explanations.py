@@ -64,13 +64,14 @@ _ON_THE_WAY = "A step on the way to the block whose name it has."
 
 def explain(labels: Labels, block: Block) -> str:
     """A sentence or two about a block, and its shape in words."""
-    return f"{_sentence(labels, block)}\n{shape_in_words(block)}"
+    return f"{sentence(labels, block)}\n{shape_in_words(block)}"
 
 
-def _sentence(labels: Labels, block: Block) -> str:
+def sentence(labels: Labels, block: Block) -> str:
+    """What a block is, without its shape."""
     node = block.node
     if node.kind == "parameter":
-        return _parameter(block)
+        return _parameter(labels, block)
     if node.op is None and not labels.is_helper(node):
         return _LEAVES.get(node.kind, _LEAVES["constant"])
     if labels.is_helper(node):
@@ -84,13 +85,13 @@ def _sentence(labels: Labels, block: Block) -> str:
     return _result(labels, node)
 
 
-def _parameter(block: Block) -> str:
+def _parameter(labels: Labels, block: Block) -> str:
     node = block.node
     if not any(tensor.requires_grad for tensor in node.tensors):
         return _KEPT
     if str(node.name).endswith("bias"):
         return _BIAS
-    if block.lies == NORMAL and node.value.ndim == 2:
+    if labels.is_looked_up(node):
         return _TABLE
     return _WEIGHTS.get(block.lies, _WEIGHTS[NORMAL])
 

@@ -38,7 +38,8 @@ class Export:
     """What was written: the file, its number of live formulas, and the passes it shows.
 
     ``probes``: the probe sheets, by the names of their layers, of a network too large to show;
-    ``chain``: what is live before the neuron that ``probe=`` chose.
+    ``live_end``: in words, which of its layers are live with all their numbers; ``chain``: what is
+    live before the neuron that ``probe=`` chose.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Export:
     passes: list[Pass] = field(repr=False)
     float32_difference: float | None = None
     probes: dict[str, ProbeSheet] = field(default_factory=dict, repr=False)
+    live_end: str = ""
     chain: Chain | None = field(default=None, repr=False)
 
 
@@ -160,7 +162,7 @@ def _export_model(model: Any, request: Request) -> Export:
                 raise
     giant = Giant(model, request, look).write()
     done = _save(giant.book, wish, giant.live or LiveSheets([], []))
-    done.probes, done.chain = giant.probes, giant.chain
+    done.probes, done.live_end, done.chain = giant.probes, giant.live_end, giant.chain
     return done
 
 

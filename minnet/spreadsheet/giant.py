@@ -22,7 +22,7 @@ from minnet.spreadsheet.activity import BINS, Statistics, activity, gradients
 from minnet.spreadsheet.book import Book, Look
 from minnet.spreadsheet.chain import CELLS_PER_FORMULA, Chain, follow
 from minnet.spreadsheet.chain_sheet import CHAIN, ChainSheet
-from minnet.spreadsheet.giant_contents import GiantContents, Shown
+from minnet.spreadsheet.giant_contents import GiantContents, Shown, about_live_end, too_large
 from minnet.spreadsheet.live import LiveSheets, LiveTraining, TooLarge, live_prediction
 from minnet.spreadsheet.names import is_legal_title
 from minnet.spreadsheet.neuron import SUM, Neuron, can_show, neuron
@@ -56,6 +56,7 @@ class GiantBook:
 
     book: Book
     live: LiveSheets | None
+    live_end: str = ""  # which layers are live, and why not more of them, in words
     probes: dict[str, ProbeSheet] = field(default_factory=dict)
     chain: Chain | None = None
 
@@ -87,6 +88,7 @@ class Giant:
         self._neurons = self._find_neurons()
         self._titles = self._find_titles()
         self._why_no_chain = ""
+        self._no_longer = ""  # why the live end does not begin earlier
 
     def write(self) -> GiantBook:
         """The sheets of the book.
@@ -99,6 +101,7 @@ class Giant:
         if needed > request.wish.most:
             raise TooLarge(needed, request.wish.most)
         found, contents, start = self._with_live_end(request.wish.most - needed)
+        found.live_end = about_live_end(self._stages, start, self._no_longer)
         loss, slopes = self._slopes(start)
         chain = self._write_chain(found, request.wish.most - needed)
         for number in range(len(self._stages)):
@@ -106,7 +109,7 @@ class Giant:
                 self._write_probe(found, number, chain, slopes)
         contents.fill_giant(
             self._shown(start, slopes), found.live, self._facts(start, loss, found.chain),
-            request.wish.notes, found.chain, self._look.class_names,
+            (found.live_end, *request.wish.notes), found.chain, self._look.class_names,
         )  # fmt: skip
         contents.show(self._stages[0], self._stages[-1], self._model.ending, self._look.class_names)
         return found
@@ -176,10 +179,14 @@ class Giant:
                 return GiantBook(book, None), contents, len(self._stages)
             try:
                 live = self._live(book, start, most)
-            except WorkbookError:  # too many formulas, too wide for a sheet, no formula for it
-                continue
-            if sum(rows.formulas for rows in book.rows.values()) <= most:
+                written = sum(rows.formulas for rows in book.rows.values())
+                if written > most:
+                    raise TooLarge(written, most)
                 return GiantBook(book, live), contents, start
+            except TooLarge:
+                self._no_longer = too_large(self._stages[start].name, self._request.wish.most)
+            except WorkbookError as error:  # too wide for a sheet, no formula for it
+                self._no_longer = str(error)
         raise AssertionError("the loop ends with a return")
 
     def _starts(self, most: int) -> Iterator[int]:
@@ -205,8 +212,12 @@ class Giant:
             formulas = numbers * (1 + self._training) + 2 * trained
             cells = formulas + before + sum(p.size for p in parameters)
             fits = formulas <= most and cells <= CELLS_PER_FORMULA * most
-            if parameters and fits and stages[start - 1].rows is not None:
+            if not parameters:
+                continue  # the numbers of the layer before, moved about
+            if fits and stages[start - 1].rows is not None:
                 yield start
+            else:
+                self._no_longer = too_large(stages[start].name, self._request.wish.most)
 
     def _live(self, book: Book, start: int, most: int) -> LiveSheets:
         before, request, model = self._stages[start - 1], self._request, self._model

@@ -9,7 +9,7 @@ import numpy as np
 
 from minnet.spreadsheet.activity import Stage
 from minnet.spreadsheet.book import CONTENTS, NETWORK
-from minnet.spreadsheet.chain import Chain
+from minnet.spreadsheet.chain import CELLS_PER_FORMULA, Chain
 from minnet.spreadsheet.chain_sheet import CHAIN
 from minnet.spreadsheet.live import LiveSheets
 from minnet.spreadsheet.mosaic import photograph
@@ -20,9 +20,9 @@ from minnet.spreadsheet.pictures import place_picture
 TOP = 5  # classes that are named
 _PICTURES = 11  # the column at the right of the table
 _GUIDE = (
-    "The network is too large to show every number. Its layers are live where they are small, at "
-    "the end; each of the others has a probe sheet: statistics, a histogram, a picture of all its "
-    "numbers, and one neuron that is worked out live from its window.",
+    "The book does not show every number of the network. Its layers are live where they are small, "
+    "at the end; each of the others has a probe sheet: statistics, a histogram, a picture of all "
+    "its numbers, and one neuron that is worked out live from its window.",
     "A neuron is what its window sees × its weights, summed, plus a bias, through the activation. "
     "Beside it stands what minnet says, and the difference, which is rounding.",
     "Blue numbers on colour are inputs: change one and watch what is live. Black numbers are "
@@ -42,6 +42,24 @@ class Shown(NamedTuple):
     title: str | None
     live: bool
     slope: float | None
+
+
+def about_live_end(stages: Sequence[Stage], start: int, no_longer: str) -> str:
+    """Which layers are live with all their numbers, those from ``start`` on, and why not more."""
+    live = [repr(stage.name) for stage in stages[start:]]
+    text = "No layer is live with all its numbers."
+    if live:
+        ends = " to ".join(dict.fromkeys((live[0], live[-1])))
+        text = f"Live with all their numbers: {len(live)} of {len(stages) - 1} layers, {ends}."
+    return f"{text} {no_longer}".rstrip()
+
+
+def too_large(name: str, most: int) -> str:
+    """Why the layers from this one on are not live."""
+    return (
+        f"From {name!r} on it would be too much: a book has at most {most:,} live formulas "
+        f"(max_formulas) and {CELLS_PER_FORMULA * most:,} cells."
+    )
 
 
 class GiantContents(ContentsSheet):

@@ -74,6 +74,11 @@ class Labels:
             return self._own_name(node)
         return f"for new {slot}" if block.band == UPDATE else f"back through {slot}"
 
+    def is_looked_up(self, node: Node) -> bool:
+        """Whether it is a table of which indices choose rows."""
+        users = (other for other in self._plan.blocks if node in other.inputs)
+        return any(user.op is not None and user.op.name == "take_rows" for user in users)
+
     def is_helper(self, node: Node) -> bool:
         """Whether it is a copy that another formula needs to lie otherwise."""
         return node in self._plan.helpers.values()

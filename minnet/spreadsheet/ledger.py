@@ -14,6 +14,7 @@ from openpyxl.utils.cell import absolute_coordinate
 from minnet.errors import WorkbookError, mismatch
 from minnet.ops.base import CellWriter
 from minnet.spreadsheet.book import CONTENTS, Book
+from minnet.spreadsheet.explanations import sentence
 from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.operands import Cells
@@ -74,6 +75,7 @@ class Ledger:
         self._columns = self._find_columns()
         self._digits = {key: self._number_format(key) for key in self._columns}
         self._write_head(heading, self._steps[0].step)
+        self._name_columns()
         for number in range(len(self._steps)):
             self._write_step(number)
 
@@ -121,6 +123,7 @@ class Ledger:
         put(3, 1, step.rule, style=style("note"))
         put(4, 1, "learning rate", style=style("label"))
         put(*RATE_AT, step.rate, style=style("knob"))
+        self._book.validate_rate(self.title, a1(*RATE_AT))
         self._book.link(self.title, (4, 4), "← contents", CONTENTS)
         words: dict[Key, str] = {}
         for taken in self._steps:
@@ -136,6 +139,20 @@ class Ledger:
             width = max(10, min(30, 0.85 * len(words[key])))
             self._sheet.column_dimensions[column_letters(column)].width = width
         self._sheet.freeze_panes = a1(FIRST_ROW, 1)
+
+    def _name_columns(self) -> None:
+        """Names for all steps of a tensor, by which books are compared, and notes that explain."""
+        for key, column in self._columns.items():
+            having = [number for number, step in enumerate(self._steps) if key in step.blocks]
+            if not having:
+                continue  # the caller's own
+            taken, letters = self._steps[having[0]], column_letters(column)
+            block, first, last = taken.blocks[key], having[0], having[-1]
+            self.rows.comment(_NAME_ROW, column, sentence(taken.labels, block))
+            name = taken.labels.defined_name(block.node)
+            if name is not None and last - first + 1 == len(having):  # an area without gaps
+                cells = f"${letters}${FIRST_ROW + first}:${letters}${FIRST_ROW + last}"
+                self._book.name(name, self.title, cells, local=True)
 
     def _write_step(self, number: int) -> None:
         taken, row = self._steps[number], FIRST_ROW + number

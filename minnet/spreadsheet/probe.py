@@ -82,7 +82,9 @@ class ProbeSheet:
 
     def _about(self) -> str:
         size = math.prod(self.stage.shape)
-        text = f"{size:,} numbers for a row of data: too many to show them all."
+        text = (
+            f"{size:,} numbers for each row of data: the layer as a whole, in figures and pictures."
+        )
         if self._held.neuron is None:
             return text
         return f"{text} One is worked out below, live: change a blue number and watch."

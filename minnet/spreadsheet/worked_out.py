@@ -109,10 +109,14 @@ class WorkedOut:
         largest, powers = float(scores.max()), np.exp(scores - scores.max())
         most = self._line("largest score of all units", largest, f"MAX({z})")
         total = self._line("sum of e^(score − largest)", float(powers.sum()), f"SUM({e})")
-        text = "the scores of all units, and the shares that softmax makes of them"
+        text = (
+            f"the scores of all units, and the shares that softmax makes of them; only unit {unit} "
+            "is live, the others' scores are numbers that do not follow"
+        )
         self._book.strip(self._title, top, LEFT, self.last_column - LEFT + 1, text)
         put, style = self._rows.put, self._book.styles
-        for k, head in enumerate(("unit", "score z", "e^(z−max)", "share", "name")):
+        heads = ("unit", "score z", "e^(z−max)", "share", *(["name"] if self._classes else []))
+        for k, head in enumerate(heads):
             put(top + 1, LEFT + k, head, style=style.text("words"))
         fixed, whole = absolute_coordinate(most), absolute_coordinate(total)
         other = style.block("input", number_format(scores))

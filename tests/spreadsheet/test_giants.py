@@ -33,6 +33,7 @@ from minnet import (
 from minnet.errors import ArgumentError, NumberError, WorkbookError
 from minnet.recording import no_grad
 from minnet.spreadsheet import diff_xlsx
+from minnet.spreadsheet.activity import Statistics
 from minnet.spreadsheet.export import Export
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.names import legal_name, parse_a1
@@ -284,6 +285,9 @@ def test_layers_above_the_limit_become_probes(tmp_path: Path) -> None:
     }  # fmt: skip
     best = int(model.predict(x)[0].argmax())
     texts = [c.value for row in sheet for c in row if isinstance(c.value, str)]
+    assert done.live_end in texts
+    assert "1 of 6 layers, 'predictions'. From 'fc1' on" in done.live_end
+    assert "at most 300 live formulas" in done.live_end
     assert f"{['cat', '=cmd', 'dog'][best]} ({best})" in texts
     assert "=cmd (1)" in texts
     assert all(c.data_type != "f" for row in sheet for c in row if c.value == "=cmd (1)")
@@ -304,6 +308,17 @@ def test_statistics_and_pictures_are_those_of_the_layer(tmp_path: Path) -> None:
     counts = [sheet.cell(row, 6).value for row in range(7, 31)]
     np.testing.assert_array_equal(counts, np.histogram(out, 24)[0])
     assert len(sheet._images) == 2 and len(sheet._charts) == 1  # all channels, filters in colour
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.5, -3.0, 1e9, 1e-30, 0.0])
+def test_numbers_that_differ_in_their_last_digit_have_a_histogram(dtype: Any, value: float) -> None:
+    near = np.nextafter(dtype(value), dtype(np.inf))
+    for numbers in (np.array([value, near, near], dtype), np.array([value], dtype)):
+        found = Statistics.of(numbers)
+        assert found.counts.sum() == numbers.size
+        assert (np.diff(found.edges) > 0).all()
+        assert found.edges[0] <= numbers.min() and numbers.max() <= found.edges[-1]
 
 
 def test_the_most_active_neuron_and_what_minnet_says(tmp_path: Path) -> None:
@@ -354,6 +369,7 @@ def test_a_graph_with_branches(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((1, 8, 8, 2))
     done = export_xlsx(model, x, path=path, probe=("c", 1, 1, 1))
     right(path)
+    assert done.live_end == "Live with all their numbers: 1 of 6 layers, 'd'."
     assert list(done.probes) == ["a", "b", "both", "c"] and done.chain is None
     texts = [c.value for row in openpyxl.load_workbook(path)["c"] for c in row if c.value]
     assert "No chain: 'both' has several inputs." in texts
@@ -383,7 +399,8 @@ def test_gradients_of_a_trained_base_are_statistics(tmp_path: Path) -> None:
     model, x = images()
     model.compile("sgd", "sparse_categorical_crossentropy")
     path = tmp_path / "book.xlsx"
-    export_xlsx(model, x, [0, 2], path, max_formulas=700)
+    done = export_xlsx(model, x, [0, 2], path, max_formulas=700)
+    assert done.live_end.startswith("No layer is live with all its numbers. From 'predictions' on")
     right(path)
     inputs, targets = model.prepare(x, [0, 2])
     loss, _ = model.loss_of(Tensor(inputs), Tensor(targets))
