@@ -144,6 +144,8 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
     (others / "valid" / "dogs").rename(others / "valid" / "wolves")
     (tmp_path / "only" / "train").mkdir(parents=True)
     write_folder(tmp_path / "only" / "train", {"cats": 1})
+    for part in ("train", "valid"):
+        write_folder(tmp_path / "one" / part, {"cats": 1})
     half = tmp_path / "half.npz"
     half.write_bytes(notop.read_bytes()[:5000])
     other = tmp_path / "other.npz"
@@ -153,6 +155,7 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
     cases: list[tuple[dict[str, object], str]] = [
         ({"": tmp_path / "none"}, "none/train: expected a directory with one directory of images"),
         ({"": tmp_path / "only"}, "only/valid: expected a directory with one directory of images"),
+        ({"": tmp_path / "one"}, "one/train: expected directories of at least two classes"),
         ({"": empty}, "empty/train: expected images in each directory, received none in birds"),
         ({"": others}, "expected the directories cats, dogs, received cats, wolves"),
         ({"": damaged}, "cats.3.png: expected an image"),
@@ -173,8 +176,17 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
         arguments = [x for pair in (good | change).items() for x in pair if x != ""]
         code, out, err = run("finetune", *arguments)
         assert (code, err.count("\n")) == (2, 1) and message in err, (change, out, err)
-        assert "Epoch" not in out
+        assert "Epoch" not in out and "features" not in out
     assert set(tmp_path.rglob("*.safetensors")) == files and there.read_text() == "mine"
+
+
+def test_what_is_left_out_is_one_line(pets: Path, notop: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pets, tmp_path / "pets")
+    (folder / "valid" / "cats" / "notes.txt").write_text("no picture")
+    options = ("--weights", notop, *SMALL, "--epochs", 1, "-o", tmp_path / "m.safetensors")
+    code, _, err = run("finetune", folder, *options)
+    assert code == 0 and err.count("\n") == 1
+    assert err.startswith(f"minnet: {folder / 'valid'}: left out") and "cats/notes.txt" in err
 
 
 # -- minnet features -------------------------------------------------------------------------------

@@ -127,8 +127,13 @@ class Vgg16:
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the model's outputs.
 
-        Raises what :func:`~minnet.vgg16.imagenet_classes` raises where they are ImageNet's.
+        Raises what :func:`~minnet.vgg16.imagenet_classes` raises where they are ImageNet's, and
+        :class:`~minnet.errors.ArgumentError` for convolutions without a head.
         """
+        if len(self.model.output_shape) != 1:
+            advice = "vgg.finetune(batches), or minnet finetune, puts a head on them."
+            expected, received = "a model with classes", "convolutions alone"
+            raise ArgumentError(mismatch("Vgg16", expected, received, advice))
         if self._classes is None:
             last = self.model.layers[-1]
             if isinstance(last, Dense) and last.units != CLASSES:
@@ -300,11 +305,11 @@ class Vgg16:
 
         ``details``: gives the winners instead, as :class:`Predicted`.
         """
-        every: Array = self.model.predict(imgs)
         if not details:
-            return every
-        indices = every.argmax(1)
+            return self.model.predict(imgs)
         names = self.classes
+        every: Array = self.model.predict(imgs)
+        indices = every.argmax(1)
         return Predicted(
             every[np.arange(len(every)), indices], indices, [names[k] for k in indices]
         )
