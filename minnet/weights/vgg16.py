@@ -225,8 +225,8 @@ def _misfits(
 ) -> list[tuple[str, tuple[Shape, Shape]]]:
     """Convolutions that do not take as many channels as the one before gives.
 
-    (name, (the shape as ours would be, the file's)) of each. How many a layer gives, its kernel, its
-    bias and the next kernel say; where they disagree the majority is right.
+    (name, (the shape as ours would be, the file's)) of each. How many a layer gives, its kernel,
+    its bias and the next kernel say; where they disagree the majority is right.
     """
     kernels = [kernel.shape for name, kernel, _ in pairs if name in CONVOLUTIONS]
     shapes = [_hwio(shape, convention) if len(shape) == 4 else (0,) * 4 for shape in kernels]
