@@ -24,7 +24,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("model")
     folder = write_folder(root / "train", {"cats": 2, "dogs": 1})
-    vgg = Vgg16(width=1 / 16, size=(32, 32), seed=0)
+    vgg = Vgg16(None, width=1 / 16, size=(32, 32), seed=0)
     vgg.finetune(vgg.get_batches(folder))
     vgg.save(root / "pets.safetensors")
     return root / "pets.safetensors", folder
