@@ -64,6 +64,7 @@ def features(model: Sequential, batches: Batches, cache: PathLike, verbose: int 
         raise FileError(mismatch(str(directory), expected, received)) from None
     if store.missing.size:
         store.take_over(batches.batch_size)
+    if store.missing.size:
         _calculate(model, ordered, store, verbose)
     return Features(store.finished(), batches.targets)
 

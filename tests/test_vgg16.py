@@ -321,7 +321,12 @@ def remove_image(folder: Path) -> None:
     [(add_image, 1), (change_one, 1), (rename_image, 0), (swap_images, 0), (remove_image, 0)],
 )
 def test_only_images_that_are_new_are_calculated(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, made: int
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Any,
+    made: int,
 ) -> None:
     """Each row is that of its file, and those of the former files stay as they were."""
     model, cache = small(include_top=False, dtype=np.float64), tmp_path / "cache"
@@ -332,8 +337,9 @@ def test_only_images_that_are_new_are_calculated(
     batches = ImageFolder(folder, 4, size=32, shuffle=False)
     expected = model.predict(batches)
     calls = counting(model, monkeypatch)
-    x, y = model.features(batches, cache, verbose=0)
+    x, y = model.features(batches, cache)
     assert sum(calls) == made
+    assert capsys.readouterr().out.startswith("features") == (made > 0)
     np.testing.assert_allclose(x, expected, rtol=1e-10)
     np.testing.assert_array_equal(y.argmax(1), batches.labels)
     np.testing.assert_array_equal(before, values)
