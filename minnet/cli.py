@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ from typer.core import TyperGroup
 
 from minnet import cli_demos, cli_export, cli_models, cli_vgg16
 from minnet.cli_export import Force
-from minnet.console import plain
+from minnet.console import FAILED, complain, plain
 from minnet.errors import MinnetError, WorkbookError
 from minnet.files import require_new
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 WORST = 5  # differing cells that are listed
 
-DIFFERENT, FAILED, INTERRUPTED = 1, 2, 130  # exit codes
+DIFFERENT, INTERRUPTED = 1, 130  # exit codes
 
 
 class Engine(str, Enum):
@@ -38,17 +39,19 @@ class Engine(str, Enum):
 
 
 class _Commands(TyperGroup):
-    """Commands whose expected failures are one line on stderr and exit code 2."""
+    """Commands whose warnings and expected failures are lines on stderr; exit code 2 for those."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *where, **more: complain(message)
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader of our output has left: Typer ends quietly
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except (MinnetError, OSError) as error:
-            _complain(error)
+            complain(error)
             raise typer.Exit(FAILED) from None
 
 
@@ -101,7 +104,7 @@ def check(
         try:
             report = verify_xlsx(book, tolerance, engine.value, every_cell=cells)
         except WorkbookError as error:
-            _complain(error)
+            complain(error)
             code = FAILED
             continue
         print(plain(report.summary()))
@@ -186,10 +189,6 @@ def _texts(cell: CellDifference) -> list[str]:
     stored, recalculated = ("nothing" if v is None else plain(str(v)) for v in values)
     formula = plain(f"={cell.formula}")
     return [plain(cell.sheet), cell.cell, formula, stored, recalculated, f"{cell.difference:.3g}"]
-
-
-def _complain(error: Exception) -> None:
-    print(f"minnet: {plain(' '.join(str(error).split()))}", file=sys.stderr)
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from minnet.console import plain
+from minnet.console import FAILED, complain, plain
+from minnet.errors import FileError
 
 Preprocessing = Annotated[
     str | None,
@@ -46,11 +47,22 @@ def predict(
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file instead.")] = None,
     preprocessing: Preprocessing = None,
 ) -> None:
-    """Name the likeliest classes of images: file, place, class, probability."""
+    """Name the likeliest classes of images: file, place, class, probability.
+
+    An image that cannot be read is reported, and left out; the exit code is then 2.
+    """
     from minnet.vgg16 import commands
 
-    for texts in commands.predict(model, images, top, csv, preprocessing):
+    unread: list[FileError] = []
+
+    def report(error: FileError) -> None:
+        unread.append(error)
+        complain(error)
+
+    for texts in commands.predict(model, images, top, csv, preprocessing, report):
         print(*map(plain, texts), sep="\t")
+    if unread:
+        raise typer.Exit(FAILED)
 
 
 def summary(model: Annotated[Path, typer.Argument(help="A saved model (.safetensors).")]) -> None:

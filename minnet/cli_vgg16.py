@@ -91,8 +91,9 @@ def features(
 ) -> None:
     """Run photographs through a VGG16 once, and keep what comes out as a NumPy array.
 
-    After a kill the same command goes on where it was; if weights, settings or any file change,
-    there will be a new array. minnet finetune --cache CACHE finds it.
+    After a kill the same command goes on where it was. If weights or settings change, there will
+    be a new array; if files do, only new images are calculated. minnet finetune --cache CACHE
+    finds it.
     """
     from minnet.vgg16 import Vgg16, finetuning
 

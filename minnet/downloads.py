@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from minnet.errors import FileError, MinnetError, mismatch, missing
 from minnet.files import PathLike
 from minnet.progress import Progress
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 #: How the name ends of what an interrupted download leaves, for the next one to go on with.
 UNFINISHED = ".unfinished"
@@ -79,22 +86,31 @@ class _Resuming:
         self._unfinished, self._verbose = unfinished, verbose
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+        with _claimed(self._unfinished) as file:
+            try:
+                self._download(url, file)
+            finally:
+                if not file.tell():
+                    with suppress(OSError):  # Windows removes no open files
+                        self._unfinished.unlink()
+        os.replace(self._unfinished, output_file)
+
+    def _download(self, url: str, file: IO[bytes]) -> None:
         import requests
 
-        have = self._unfinished.stat().st_size if self._unfinished.exists() else 0
+        have = file.seek(0, os.SEEK_END)
         headers = {"Accept-Encoding": "identity"}  # sizes and ranges are those of the file itself
         if have:
             headers["Range"] = f"bytes={have}-"
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if not (have and answer.status_code == requests.codes.range_not_satisfiable):
-                answer.raise_for_status()
-                if answer.status_code != requests.codes.partial_content:
-                    have = 0
-                self._receive(answer, have)
-            # Else nothing is left to send: the checksum will tell whether that is right.
-        os.replace(self._unfinished, output_file)
+            if have and answer.status_code == requests.codes.range_not_satisfiable:
+                return  # nothing is left to send: the checksum will tell whether that is right
+            answer.raise_for_status()
+            if answer.status_code != requests.codes.partial_content:
+                have = file.truncate(0)
+            self._receive(answer, file, have)
 
-    def _receive(self, answer: Any, have: int) -> None:
+    def _receive(self, answer: Any, file: IO[bytes], have: int) -> None:
         from requests.exceptions import RequestException
 
         length = answer.headers.get("Content-Length", "")
@@ -104,11 +120,10 @@ class _Resuming:
         progress.begin(0, self._unfinished.name.removesuffix(UNFINISHED), have // MEGABYTE)
         lost: Exception | None = None
         try:
-            with self._unfinished.open("ab" if have else "wb") as file:
-                for chunk in answer.iter_content(CHUNK):
-                    file.write(chunk)
-                    have += len(chunk)
-                    progress.update(have // MEGABYTE, dict)
+            for chunk in answer.iter_content(CHUNK):
+                file.write(chunk)
+                have += len(chunk)
+                progress.update(have // MEGABYTE, dict)
         except RequestException as error:
             lost = error
         finally:
@@ -119,3 +134,21 @@ class _Resuming:
             expected = f"{total:,} bytes" if total else "all bytes"
             raise FileError(mismatch(answer.url, expected, received, advice))
         progress.end({})
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[IO[bytes]]:
+    """The file, for appending, which nobody else has claimed; a process that ends gives it back.
+
+    Raises :class:`~minnet.errors.FileError` where another process has. Windows, which has no such
+    claims, lets nobody move the file then.
+    """
+    with path.open("ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                advice = "Wait for it, and repeat the command."
+                expected, received = "a download of one's own", "one by another process"
+                raise FileError(mismatch(str(path), expected, received, advice)) from None
+        yield file

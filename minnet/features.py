@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from minnet import configs
 from minnet.data import Batches
 from minnet.errors import ArgumentError, FileError, mismatch
 from minnet.files import PathLike, replacing
+from minnet.layers import Shape
 from minnet.progress import Progress
 from minnet.tensor import Array
 
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from minnet.sequential import Sequential
 
 #: Changes whenever equal inputs may give other features than before.
-VERSION = 1
+VERSION = 2
 #: Settings of layers that change nothing about what comes out of them.
 IRRELEVANT = {"name", "trainable", "lr_multiplier"}
-ARRAY, DONE = "features.npy", "done.json"
+ARRAY = "features.npy"
+#: Bytes of the digest of a row of the inputs.
+DIGEST = 16
 
 
 class Features(NamedTuple):
@@ -51,31 +53,42 @@ def features(model: Sequential, batches: Batches, cache: PathLike, verbose: int 
         raise ArgumentError(mismatch("features", "batches without transform", "one", advice))
     ordered = copy.copy(batches)
     ordered.shuffle = False
-    directory = Path(cache) / _key(model, ordered)
-    store = _Store(directory, (batches.rows, *model.output_shape), model.dtype)
-    if store.done < batches.rows:
+    shared, *rows = (hashlib.sha256(part).digest() for part in batches.fingerprint())
+    wanted = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)[:, :DIGEST]
+    name = hashlib.sha256(wanted.tobytes()).hexdigest()[:DIGEST]
+    directory = Path(cache) / _key(model, shared) / name
+    try:
+        store = _Store(directory, wanted, model.output_shape, model.dtype)
+    except OSError as error:
+        expected, received = "a directory for features", error.strerror or str(error)
+        raise FileError(mismatch(str(directory), expected, received)) from None
+    if store.missing.size:
+        store.take_over(batches.batch_size)
+    if store.missing.size:
         _calculate(model, ordered, store, verbose)
     return Features(store.finished(), batches.targets)
 
 
 def _calculate(model: Sequential, batches: Batches, store: _Store, verbose: int) -> None:
+    missing = store.missing
+    done = batches.rows - len(missing)
     progress = Progress(batches.rows, 1, verbose, unit="images")
-    first = store.done // batches.batch_size
-    store.done = first * batches.batch_size  # a batch that another size has cut is made again
-    progress.begin(0, "features", store.done)
+    progress.begin(0, "features", done)
     try:
-        for batch in batches.epoch(0, first):
+        for batch in batches.of(missing):
             x = batch[0] if isinstance(batch, tuple) else batch
-            store.add(model.predict(x, batches.batch_size))
-            progress.update(store.done, dict)
+            places, missing = missing[: len(x)], missing[len(x) :]
+            store.put(places, model.predict(x, batches.batch_size))
+            done += len(x)
+            progress.update(done, dict)
         progress.end({})
     finally:
         progress.close()
 
 
-def _key(model: Sequential, batches: Batches) -> str:
-    """Changes with the weights, the architecture, preprocessing with it, and the data."""
-    digest = hashlib.sha256()
+def _key(model: Sequential, shared: bytes) -> str:
+    """Changes with the weights, the architecture, preprocessing with it, and how data are read."""
+    digest = hashlib.sha256(shared)
     layers = [configs.of_object(layer) for layer in model.layers]
     for layer in layers:
         layer["config"] = {k: v for k, v in layer["config"].items() if k not in IRRELEVANT}
@@ -83,12 +96,10 @@ def _key(model: Sequential, batches: Batches) -> str:
     digest.update(configs.to_json(settings).encode())
     for parameter in model.parameters():
         digest.update(np.ascontiguousarray(parameter.data).data)
-    for part in batches.fingerprint():
-        digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:32]
 
 
-def _reserve(file: BinaryIO, size: int) -> None:
+def _reserve(file: IO[bytes], size: int) -> None:
     """Make an open file this long; a full disk is an error now, not a crash at a later write."""
     file.flush()
     if hasattr(os, "posix_fallocate"):
@@ -97,50 +108,105 @@ def _reserve(file: BinaryIO, size: int) -> None:
         file.truncate(size)
 
 
-class _Store:
-    """Rows of an array on disk, written in order; ``done`` of them are there, whatever happens.
+class _Kept(NamedTuple):
+    """An array's file: its rows, and behind them, where NumPy does not look, whose they are.
 
-    How many is noted after the rows themselves have reached the disk, so that a process that was
-    killed leaves at most rows that are calculated again.
+    ``digests``: (rows, DIGEST) uint8, of the inputs that the rows were calculated from, zeros
+    before that is done. Being in one file, the two cannot be of different calculations.
     """
 
-    def __init__(self, directory: Path, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        self._directory, self._shape, self._dtype = directory, shape, dtype
+    rows: Any
+    digests: Any
+
+    def lacks(self, wanted: Array) -> Array:
+        """The places of the rows that are not there."""
+        places: Array = np.flatnonzero((self.digests != wanted).any(1))
+        return places
+
+
+def _opened(path: Path, mode: Any, row: Shape, dtype: np.dtype[Any]) -> _Kept | None:
+    """The array with rows of this shape and dtype; None for anything else, or nothing."""
+    if not path.is_file():
+        return None
+    with path.open("rb" if mode == "r" else "r+b") as file:
         try:
+            np.lib.format.read_magic(file)
+            shape, by_columns, found = np.lib.format.read_array_header_1_0(file)
+        except ValueError:
+            return None
+        start = file.tell()
+        end = start + math.prod(shape) * dtype.itemsize
+        fits = shape[1:] == row and found == dtype and not by_columns
+        if not fits or os.fstat(file.fileno()).st_size != end + shape[0] * DIGEST:
+            return None
+        rows = np.memmap(file, dtype, mode, start, shape)
+        return _Kept(rows, np.memmap(file, np.uint8, mode, end, (shape[0], DIGEST)))
+
+
+class _Store:
+    """Rows of an array on disk, of which some are there, whatever happens.
+
+    The digest of a row is written after the row itself has reached the disk, so that a process
+    that was killed leaves at most rows that are calculated again. Two processes may fill the same
+    array: what one writes twice is the same.
+    """
+
+    def __init__(self, directory: Path, wanted: Array, row: Shape, dtype: np.dtype[Any]):
+        self._path, self._wanted, self._row, self._dtype = directory / ARRAY, wanted, row, dtype
+        kept = self._open("r")
+        if kept is None:
             directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            expected, received = "a directory for features", error.strerror or str(error)
-            raise FileError(mismatch(str(directory), expected, received)) from None
-        self.done = self._noted()
-        if not self.done:
-            with replacing(directory / ARRAY, "features") as file, file.open("wb") as out:
-                header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(out, header)
-                _reserve(out, out.tell() + math.prod(shape) * dtype.itemsize)
-        self._array = self._opened("r+")
+            self._create()
+        if kept is None or kept.lacks(wanted).size:
+            kept = self._open("r+")
+        if kept is None:
+            raise OSError("another program changes it")
+        self._kept = kept
 
-    def _noted(self) -> int:
-        """The rows that are there; 0 for anything that does not fit."""
-        with suppress(OSError, EOFError, ValueError, TypeError, KeyError):
-            done = json.loads((self._directory / DONE).read_bytes())["rows"]
-            if type(done) is int and 0 < done <= self._shape[0] and self._opened("r") is not None:
-                return done
-        return 0
+    def _open(self, mode: str) -> _Kept | None:
+        kept = _opened(self._path, mode, self._row, self._dtype)
+        return kept if kept and len(kept.rows) == len(self._wanted) else None
 
-    def _opened(self, mode: Any) -> Any:
-        array = np.load(self._directory / ARRAY, mmap_mode=mode)
-        if array.shape != self._shape or array.dtype != self._dtype:
-            raise ValueError("another array")
-        return array
+    def _create(self) -> None:
+        shape = (len(self._wanted), *self._row)
+        with replacing(self._path, "features") as file, file.open("wb") as out:
+            header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(out, header)
+            rows = math.prod(shape) * self._dtype.itemsize
+            _reserve(out, out.tell() + rows + self._wanted.size)
 
-    def add(self, rows: Array) -> None:
-        """Write the next rows."""
-        self._array[self.done : self.done + len(rows)] = rows
-        self._array.flush()
-        self.done += len(rows)
-        with replacing(self._directory / DONE, "progress") as file:
-            file.write_text(json.dumps({"rows": self.done}))
+    @property
+    def missing(self) -> Array:
+        """The places of the rows that are not there yet, int64 (n,)."""
+        return self._kept.lacks(self._wanted)
+
+    def put(self, places: Array, rows: Array) -> None:
+        """Write the rows of these places."""
+        self._kept.rows[places] = rows
+        self._kept.rows.flush()
+        self._kept.digests[places] = self._wanted[places]
+        self._kept.digests.flush()
+
+    def take_over(self, at_once: int) -> None:
+        """Write the rows that the same model gave for the same inputs among others."""
+        for kept in self._others():
+            theirs = {digest.tobytes(): k for k, digest in enumerate(kept.digests)}
+            missing = self.missing
+            places = [theirs.get(digest.tobytes(), -1) for digest in self._wanted[missing]]
+            for start in range(0, len(missing), at_once):
+                part = np.array(places[start : start + at_once])
+                there = part >= 0
+                if there.any():
+                    self.put(missing[start : start + at_once][there], kept.rows[part[there]])
+
+    def _others(self) -> Iterator[_Kept]:
+        for path in sorted(self._path.parent.parent.glob(f"*/{ARRAY}")):
+            kept = _opened(path, "r", self._row, self._dtype)
+            if path != self._path and kept is not None:
+                yield kept
 
     def finished(self) -> Any:
         """All rows, read-only."""
-        return self._opened("r")
+        rows = self._kept.rows.view()
+        rows.flags.writeable = False
+        return rows

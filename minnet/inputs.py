@@ -21,7 +21,7 @@ def prepare_input(array: Array, layer: Layer, dtype: npt.DTypeLike, where: str) 
     """
     if array.shape[1:] != layer.input_shape:
         expected = f"rows of shape {layer.input_shape}"
-        advice = "One row alone is x.reshape(1, -1)." if array.ndim == 1 else ""
+        advice = "One row alone is x[None]." if array.shape == layer.input_shape else ""
         raise ShapeError(mismatch(where, expected, f"an array of shape {array.shape}", advice))
     if not layer.takes_indices:
         return as_finite(where, array, dtype)

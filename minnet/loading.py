@@ -15,12 +15,15 @@ from minnet.model import Model
 from minnet.saving import LAYERS, restore_state
 from minnet.sequential import Sequential
 from minnet.tensor import Array
+from minnet.weights.formats import FOREIGN, FORMATS
 from minnet.weights.safetensors import opened_with, places
 from minnet.weights.stored import StoredArray
 
 MODELS: dict[str, Any] = {"Functional": Functional, "Sequential": Sequential}
 #: Functions of minnet's that may be given where a name would do.
 BUILT_IN = {function.__name__: function for function in metrics.METRICS.values()}
+#: The endings of other formats' names; a model's may end in anything else.
+_OF_WEIGHTS = tuple({*FORMATS, *FOREIGN} - {".safetensors"})
 Custom = Mapping[str, Any]
 
 
@@ -66,7 +69,7 @@ def is_model(path: PathLike) -> bool:
     Raises :class:`~minnet.errors.FileError` where there is none, or a damaged one.
     """
     file = require_file(path, "a saved model or weights")
-    if file.suffix.lower() != ".safetensors":
+    if file.name.lower().endswith(_OF_WEIGHTS):
         return False
     with opened_with(file) as (_, metadata):
         return "model" in metadata

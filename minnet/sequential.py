@@ -155,9 +155,10 @@ class Sequential(Model):
 
         ``cache``: a directory; there, under a name that changes with the weights, the layers'
         settings and the data (the content of files and how they are read), is a memory-mapped array
-        (rows, *output_shape). If anything changes, it is calculated anew; the former one stays
-        until the directory is deleted. After a kill it goes on where it was. The code of layers of
-        your own is not looked at, and two processes must not fill the same array at the same time.
+        (rows, *output_shape). If the model changes, it is calculated anew; if data are added,
+        changed, moved or left out, a new array takes what it can from the former ones. These stay
+        until the directory is deleted. After a kill it goes on where it was, and two processes may
+        do the same at the same time. The code of layers of your own is not looked at.
         ``verbose``: as in ``fit``.
 
         Gives ``(x, y)``; ``y`` are the batches' targets, None without. Whether batches are shuffled

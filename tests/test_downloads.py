@@ -95,13 +95,29 @@ def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path, cut: in
     server.cut = cut
     with pytest.raises(FileError, match=r"3,000,000 bytes.*lost\. The same command goes on"):
         fetch(server, tmp_path)
-    (left,) = tmp_path.iterdir()
-    have = left.stat().st_size
-    assert cut - downloads.CHUNK < have <= cut and left.read_bytes() == CONTENT[:have]
+    left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    have = len(left)
+    assert cut - downloads.CHUNK < have <= cut and left == CONTENT[:have]
     server.cut = None
     assert fetch(server, tmp_path).read_bytes() == CONTENT
     assert server.ranges == [None, f"bytes={have}-" if have else None]
     assert [file.name for file in tmp_path.iterdir()] == ["file.h5"]
+
+
+def test_two_downloads_at_once(server: Server, tmp_path: Path) -> None:
+    """The second one would write between the bytes of the first."""
+    pytest.importorskip("fcntl")
+    server.cut = 2_000_000
+    with pytest.raises(FileError, match="lost"):
+        fetch(server, tmp_path)
+    server.cut = None
+    unfinished = tmp_path / f"file.h5{downloads.UNFINISHED}"
+    before = unfinished.read_bytes()
+    refused = pytest.raises(FileError, match=r"unfinished: .* another process\. Wait for it")
+    with downloads._claimed(unfinished), refused:
+        fetch(server, tmp_path)
+    assert unfinished.read_bytes() == before
+    assert fetch(server, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_server_that_knows_no_ranges(server: Server, tmp_path: Path) -> None:

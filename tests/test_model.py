@@ -422,7 +422,7 @@ BAD_DATA: list[tuple[Any, Any, type[MinnetError], str]] = [
     (X, np.zeros((0, 1)), ShapeError, r"targets y: expected at least one row"),
     (X, np.zeros(19), ShapeError, r"targets y: expected 20 rows, as in x, received 19"),
     (X[:, :2], np.zeros(20), ShapeError, r"layer 'dense_1': expected rows of shape \(3,\), rec"),
-    (X[0], [0], ShapeError, r"received an array of shape \(3,\). One row alone is x.reshape\(1"),
+    (X[0], [0], ShapeError, r"received an array of shape \(3,\). One row alone is x\[None\]"),
     (5, 5, ShapeError, r"at least one row of numbers, received shape \(\)"),
     ([[1, 2], [3]], [0, 0], ShapeError, "rows of one length"),
     ([["a", "b", "c"]], [0], DtypeError, "inputs x: expected numbers, received dtype <U1"),

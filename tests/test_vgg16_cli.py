@@ -24,7 +24,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("model")
     folder = write_folder(root / "train", {"cats": 2, "dogs": 1})
-    vgg = Vgg16(width=1 / 16, size=(32, 32), seed=0)
+    vgg = Vgg16(None, width=1 / 16, size=(32, 32), seed=0)
     vgg.finetune(vgg.get_batches(folder))
     vgg.save(root / "pets.safetensors")
     return root / "pets.safetensors", folder
@@ -52,6 +52,42 @@ def test_what_cannot_be_predicted(saved: tuple[Path, Path], tmp_path: Path) -> N
     model, _ = saved
     code, _, stderr = run("predict", model, tmp_path / "none.png", "--csv", tmp_path / "t.csv")
     assert code == 2 and "none.png" in stderr and not (tmp_path / "t.csv").exists()
+
+
+def test_an_image_that_is_damaged_among_good_ones(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    """It is reported, the others are predicted, and the exit code tells."""
+    model, folder = saved
+    good = [folder / "cats" / "cats.0.png", folder / "dogs" / "dogs.0.png"]
+    damaged, table = tmp_path / "damaged.png", tmp_path / "out.csv"
+    damaged.write_bytes(good[0].read_bytes()[:300])
+    files = good[0], damaged, tmp_path / "none.png", good[1]
+    code, stdout, stderr = run("predict", model, *files, "--top", 1)
+    assert code == 2
+    assert [line.split("\t")[0] for line in stdout.splitlines()] == [str(file) for file in good]
+    first, second, rate = stderr.splitlines()
+    assert "damaged.png" in first and "none.png" in second and rate.endswith(" images/s")
+    assert run("predict", model, *files, "--csv", table)[0] == 2
+    with table.open(newline="", encoding="utf-8") as content:
+        rows = list(csv.DictReader(content))
+    assert [row["file"] for row in rows] == [str(file) for file in good for _ in range(2)]
+
+
+def test_the_name_of_a_model_may_end_in_anything(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    model, folder = saved
+    image = folder / "cats" / "cats.0.png"
+    for name in ("pets", "pets.bin"):
+        (tmp_path / name).write_bytes(model.read_bytes())
+        code, stdout, _ = run("predict", tmp_path / name, image, "--top", 1)
+        assert code == 0 and stdout.startswith(str(image))
+
+
+def test_convolutions_alone_predict_nothing(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    base = VGG16(width=1 / 64, include_top=False, input_shape=(32, 32, 3), seed=0)
+    base.save_weights(tmp_path / "base.npz")
+    image = saved[1] / "cats" / "cats.0.png"
+    code, stdout, stderr = run("predict", tmp_path / "base.npz", image)
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1)
+    assert "convolutions alone" in stderr and "minnet finetune" in stderr
 
 
 @pytest.mark.slow  # at the size of photographs

@@ -13,7 +13,7 @@ from image_files import write_folder
 import minnet
 from minnet import Adam, Dense, RMSprop, Sequential, Tensor, kernels, training_mode
 from minnet.data import ImageFolder
-from minnet.layers import Conv2D, Dropout
+from minnet.layers import Conv2D, Dropout, MaxPooling2D
 from minnet.recording import STATE
 from minnet.training import train_step
 from minnet.vgg16 import VGG16, Vgg16
@@ -131,6 +131,49 @@ def test_frozen_layers_keep_nothing_and_are_not_gone_back_through(
     train_step(vgg.model, x, y)
     assert calls.count("conv2d_weight_gradient") == len(convolved)
     assert calls.count("conv2d_input_gradient") == max(len(convolved) - 1, 0)
+
+
+@pytest.mark.parametrize("start", ["predictions", "block5_conv2", "block3_conv1", "block1_conv1"])
+def test_frozen_blocks_are_calculated_as_for_a_prediction(
+    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    """Convolution, relu and pooling in one kernel, in a training step too, up to the first layer
+    that learns."""
+    vgg = Vgg16(weights, size=(SIZE, SIZE), seed=0)
+    batches = vgg.get_batches(folder, batch_size=4)
+    vgg.finetune(batches)
+    vgg.unfreeze(start)
+    layers, place = vgg.model.layers, vgg.model.place_of(start)
+    calls: list[tuple[bool, bool]] = []
+    pooled: list[str] = []
+    convolve = kernels.conv2d
+
+    def watched(*arguments: Any, relu: bool = False, pool: bool = False) -> Any:
+        calls.append((relu, pool))
+        return convolve(*arguments, relu=relu, pool=pool)
+
+    def watched_pool(name: str) -> Any:
+        original = getattr(kernels, name)
+        return lambda *arguments: (pooled.append(name), original(*arguments))[1]
+
+    monkeypatch.setattr(kernels, "conv2d", watched)
+    for name in ("max_pool", "max_pool_places"):
+        monkeypatch.setattr(kernels, name, watched_pool(name))
+    x, y = vgg.model.prepare(*next(iter(batches)))
+    train_step(vgg.model, x, y)
+    expected = [
+        (True, k < place and isinstance(layers[k + 1], MaxPooling2D))
+        for k, layer in enumerate(layers)
+        if isinstance(layer, Conv2D)
+    ]
+    assert calls == expected
+    assert len(pooled) == 5 - sum(pool for _, pool in expected)
+
+    calls.clear()
+    pooled.clear()
+    vgg.model.predict(x)
+    assert [pool for _, pool in calls].count(True) == 5 and all(relu for relu, _ in calls)
+    assert pooled == []
 
 
 def test_another_dropout_rate_needs_no_other_weights(weights: Path) -> None:

@@ -12,7 +12,7 @@ from image_files import write_folder
 from minnet.data import ImageFolder
 from minnet.errors import ArgumentError, FileError
 from minnet.layers import ImagePreprocessing
-from minnet.vgg16 import VGG16, Vgg16
+from minnet.vgg16 import VGG16, Vgg16, official
 
 SMALL: dict[str, Any] = {"width": 1 / 16, "size": (32, 32), "seed": 0}
 
@@ -63,8 +63,28 @@ def test_the_lessons_seven_lines(path: Path, weights: Path, tmp_path: Path) -> N
     np.testing.assert_allclose(again.predict(images), every, rtol=1e-5)
 
 
+def test_without_a_file_the_weights_are_imagenets(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not drawn, which would train without a word and learn nothing."""
+    asked: list[bool] = []
+
+    def download(include_top: bool = True) -> Path:
+        asked.append(include_top)
+        return weights
+
+    monkeypatch.setattr(official, "download", download)
+    for vgg in (Vgg16(size=(32, 32)), Vgg16("imagenet", size=(32, 32))):
+        for ours, theirs in zip(
+            vgg.model.get_weights(), Vgg16(weights, **SMALL).model.get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    VGG16("imagenet", include_top=False, input_shape=(32, 32, 3), width=1 / 16)
+    assert asked == [True, True, False]
+
+
 def test_fine_tuning_twice_gives_one_last_layer(path: Path) -> None:
-    vgg = Vgg16(**SMALL)
+    vgg = Vgg16(None, **SMALL)
     names = [layer.name for layer in vgg.model.layers]
     vgg.ft(5)
     vgg.finetune(vgg.get_batches(path / "train"))
@@ -96,7 +116,7 @@ def test_images_are_read_by_the_weights_convention(path: Path, weights: Path) ->
 
 
 def test_arrays_instead_of_batches() -> None:
-    vgg = Vgg16(classes=["a", "b"], **SMALL)
+    vgg = Vgg16(None, classes=["a", "b"], **SMALL)
     vgg.ft(2)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     labels = np.eye(2)[[0, 1, 0, 1]]
@@ -105,7 +125,7 @@ def test_arrays_instead_of_batches() -> None:
 
 
 def test_other_classes_than_the_models(path: Path, tmp_path: Path) -> None:
-    vgg = Vgg16(**SMALL)
+    vgg = Vgg16(None, **SMALL)
     batches = vgg.get_batches(path / "train")
     vgg.finetune(batches)
     birds = ImageFolder(write_folder(tmp_path / "b", {"cats": 1}), size=32)

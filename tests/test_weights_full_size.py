@@ -100,23 +100,33 @@ def test_a_whole_model_predicts_as_keras(tmp_path: Path, ending: str) -> None:
 
 # -- memory ----------------------------------------------------------------------------------------
 
-READ = """
-import sys
-from minnet.vgg16 import VGG16
-VGG16(sys.argv[1])
+PEAK = """
 with open("/proc/self/status") as status:
     (peak,) = [line.split()[1] for line in status if line.startswith("VmHWM")]
 print(int(peak) * 1024)
 """
 
 
-def peak_of_reading(path: Path) -> int:
+READ = """
+import sys
+from minnet.vgg16 import VGG16
+VGG16(sys.argv[1])
+"""
+
+CONVERT = """
+import sys
+from minnet.weights import convert
+convert(sys.argv[1], sys.argv[2], "torchvision")
+"""
+
+
+def peak_of(program: str, *paths: Path) -> int:
     """Bytes that a new process has had in memory at most."""
     if not Path("/proc/self/status").exists():
         pytest.skip("a system that does not say how much memory was used")
     environment = {**os.environ, "PYTHONPATH": str(Path(minnet.__file__).parents[1])}
     run = subprocess.run(
-        [sys.executable, "-c", READ, str(path)],
+        [sys.executable, "-c", program + PEAK, *map(str, paths)],
         capture_output=True,
         text=True,
         check=True,
@@ -183,6 +193,15 @@ FILES: dict[str, Callable[[Path, Path], None]] = {
 def test_nothing_is_in_memory_twice(whole: Path, name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     FILES[name](whole, path)
-    peak = peak_of_reading(path)
+    peak = peak_of(READ, path)
     path.unlink()
+    assert MODEL < peak < MODEL + MORE
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.npz", "w.h5", "w.weights.h5"])
+def test_nothing_is_in_memory_twice_when_it_is_converted(
+    whole: Path, name: str, tmp_path: Path
+) -> None:
+    peak = peak_of(CONVERT, whole, tmp_path / name)
+    (tmp_path / name).unlink()
     assert MODEL < peak < MODEL + MORE

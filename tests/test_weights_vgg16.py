@@ -299,6 +299,36 @@ def test_what_does_not_fit_is_listed_by_name(tmp_path: Path) -> None:
         read_vgg16(path)
 
 
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("block1_conv2/weight", (3, 3, 5, 4)),
+        ("block3_conv1/weight", (3, 3, 5, 7)),
+        ("block4_conv2/weight", (5, 5, 7, 7)),
+        ("block4_conv3/bias", (6,)),
+        ("block5_conv3/weight", (3, 8, 8)),
+        ("predictions/bias", (9,)),
+    ],
+)
+def test_one_array_of_another_shape_is_named(
+    tmp_path: Path, name: str, shape: tuple[int, ...], first: bool
+) -> None:
+    """It and no neighbour of it, though its shape was to tell how all of them lie."""
+    arrays = {}
+    for layer, kernel, bias in random_layers():
+        arrays |= {f"{layer}/weight": kernel, f"{layer}/bias": bias}
+    right, arrays[name] = arrays[name].shape, np.zeros(shape, "f4")
+    if first:  # as PyTorch's
+        arrays = {k: a.transpose(3, 2, 0, 1) if a.ndim == 4 else a.T for k, a in arrays.items()}
+    np.savez(tmp_path / "w.npz", **arrays)
+    told = "torchvision" if first and name.endswith("bias") else None
+    with pytest.raises(FileError) as caught:
+        read_vgg16(tmp_path / "w.npz", told)
+    report = caught.value.report
+    assert [(title, ours) for title, ours, _ in report.mismatched] == [(name, right)]
+
+
 # -- hostile files ---------------------------------------------------------------------------------
 
 

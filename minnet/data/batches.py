@@ -75,10 +75,14 @@ class Batches:
         return self._arrays[1]
 
     def fingerprint(self) -> Iterator[bytes]:
-        """What the inputs follow from, in parts: equal for equal inputs in the same order."""
+        """What the inputs follow from: first what all rows share, then a part for each row.
+
+        Rows whose parts are equal, under an equal first part, are equal inputs.
+        """
         x: Any = self._arrays[0]
-        yield repr((x.shape, x.dtype.str)).encode()
-        yield np.ascontiguousarray(x).tobytes()
+        yield repr((x.shape[1:], x.dtype.str)).encode()
+        for row in x:
+            yield np.ascontiguousarray(row).tobytes()
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -94,13 +98,22 @@ class Batches:
         order = None
         if self.shuffle:
             order = np.random.default_rng([self.seed, number]).permutation(self.rows)
-        if self._threads:
-            return self._ahead(order, number, start)
-        return (self._make(order, number, batch) for batch in range(start, len(self)))
+        return self._made(order, number, range(start, len(self)))
 
-    def _ahead(self, order: Array | None, number: int, start: int) -> Generator[Any, None, None]:
+    def of(self, rows: Array) -> Generator[Any, None, None]:
+        """Batches of these rows alone, numbers (n,), in this order."""
+        return self._made(rows, 0, range(-(-len(rows) // self.batch_size)))
+
+    def _made(self, order: Array | None, number: int, batches: range) -> Generator[Any, None, None]:
+        if self._threads:
+            return self._ahead(order, number, batches)
+        return (self._make(order, number, batch) for batch in batches)
+
+    def _ahead(
+        self, order: Array | None, number: int, batches: range
+    ) -> Generator[Any, None, None]:
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="minnet-batches")
-        numbers = iter(range(start, len(self)))
+        numbers = iter(batches)
         waiting: deque[Future[Any]] = deque()
         try:
             while True:

@@ -34,6 +34,8 @@ _DAMAGE = (
     struct.error, MemoryError,
 )  # fmt: skip
 
+_ADVICE = "Replace the file, or leave it out."
+
 Size = tuple[int, int]
 
 
@@ -99,12 +101,12 @@ def decoded(path: PathLike, convert: Callable[[Image], Image]) -> Array:
         raise FileError(mismatch(str(file), "an image of moderate size", f"{error}")) from None
     except UnidentifiedImageError:
         expected = f"an image ({', '.join(FORMATS)})"
-        raise FileError(mismatch(str(file), expected, "something else")) from None
+        raise FileError(mismatch(str(file), expected, "something else", _ADVICE)) from None
     except MinnetError:
         raise
     except _DAMAGE as error:
         received = f"a damaged one: {str(error) or type(error).__name__}"
-        raise FileError(mismatch(str(file), "a whole image", received)) from None
+        raise FileError(mismatch(str(file), "a whole image", received, _ADVICE)) from None
 
 
 def as_rgb(image: Image) -> Image:
@@ -175,8 +177,8 @@ class ImageFolder(Batches):
         self.files = [file for files in per_class for file in files]
         others = sorted({file for files in found for file in files} - set(self.files))
         if others:
-            shown = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
-            text = f"{self.directory}: {len(others)} files are no images: {shown}"
+            shown = ", ".join(others[:5]) + (f", … ({len(others)})" if len(others) > 5 else "")
+            text = f"{self.directory}: left out, as by name they are no images: {shown}"
             warnings.warn(text, stacklevel=2)
         if not self.files:
             expected = "directories with images, one for each class"
@@ -201,10 +203,9 @@ class ImageFolder(Batches):
         return np.stack([self.reading.read(self.directory / str(file)) for file in x])
 
     def fingerprint(self) -> Iterator[bytes]:
-        """How images are read, and each file's name and content."""
+        """How images are read, then each file's content: what it is called changes nothing."""
         yield repr(self.reading).encode()
         for file in self.files:
-            yield file.encode("utf-8", "surrogateescape")
             yield require_file(self.directory / file, "an image").read_bytes()
 
 

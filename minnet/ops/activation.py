@@ -74,6 +74,8 @@ class NormalCdf(Pointwise):
     """Φ(x), the probability that a standard normal variable is at most x."""
 
     name = "normal_cdf"
+    binding = ADDITION
+    needs = (POWER,)
 
     def value(self, x: Any) -> Any:
         x = np.asarray(x)
@@ -83,10 +85,15 @@ class NormalCdf(Pointwise):
         return g * _normal_density(x)
 
     def formula(self, x: str) -> str:
-        return f"NORMSDIST({x})"
+        return _cdf_formula(x)
 
     def words(self, x: str) -> str:
         return f"Φ({x})"
+
+
+def _cdf_formula(x: str) -> str:
+    """Φ(x) by the distribution of x²/2, a gamma's: some programs round NORMSDIST."""
+    return f"0.5+IF({x}<0,-0.5,0.5)*GAMMADIST({x}*{x}/2,0.5,1,1)"
 
 
 def _scalar_cdf(x: Any) -> Any:
@@ -111,7 +118,7 @@ class Gelu(Pointwise):
         return g * (normal_cdf(x) + x * _normal_density(x))
 
     def formula(self, x: str) -> str:
-        return f"{x}*NORMSDIST({x})"
+        return f"{x}*({_cdf_formula(x)})"
 
     def words(self, x: str) -> str:
         return f"{x}*Φ({x})"

@@ -23,9 +23,8 @@ class _Function(NamedTuple):
 
 
 _FUNCTIONS = {
-    **dict.fromkeys(
-        ("EXP", "LN", "SQRT", "TANH", "ABS", "NORMSDIST", "COS", "SIN", "INT"), _Function(1, 1)
-    ),
+    **dict.fromkeys(("EXP", "LN", "SQRT", "TANH", "ABS", "COS", "SIN", "INT"), _Function(1, 1)),
+    "GAMMADIST": _Function(4, 4),
     **dict.fromkeys(
         ("SUMPRODUCT", "SUM", "MAX", "MIN", "AVERAGE", "VARP", "COUNT", "AND"),
         _Function(1, MAX_ARGUMENTS, range(MAX_ARGUMENTS)),

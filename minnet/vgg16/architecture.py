@@ -27,6 +27,7 @@ from minnet.layers import (
 )
 from minnet.sequential import Sequential
 from minnet.vgg16.loading import load
+from minnet.vgg16.official import located
 from minnet.weights.vgg16 import top_names
 
 #: (filters, convolutions) of each block; a 2×2 max-pooling ends it.
@@ -52,7 +53,8 @@ def VGG16(
 ) -> Sequential:
     """VGG16, with Keras's names of layers: images (height, width, 3) to probabilities (classes,).
 
-    ``weights``: a file of converted weights, or None to draw them. ``include_top``: with the dense
+    ``weights``: a file of converted weights; 'imagenet', those that Keras publishes, which are
+    downloaded if they are not there yet; or None to draw them. ``include_top``: with the dense
     layers; without, the output is that of 'block5_pool', (height // 32, width // 32, 512), and
     images may have any size from 32 on; the weights of dense layers in the file are left there.
     ``input_shape``: of one image; None, without weights, leaves it to the first batch.
@@ -65,10 +67,11 @@ def VGG16(
     layers as there are before the last; None is two of 4096 · ``width``. ``dtype`` and
     ``seed`` as for :class:`minnet.Sequential`.
 
-    Raises :class:`~minnet.errors.FileError` where the weights cannot be read or are not this
-    network's, naming each array, and :class:`~minnet.errors.ArgumentError` for arguments out of
-    range or images below 32 × 32.
+    Raises :class:`~minnet.errors.FileError` where the weights cannot be read or downloaded or are
+    not this network's, naming each array, and :class:`~minnet.errors.ArgumentError` for arguments
+    out of range or images below 32 × 32.
     """
+    weights = located(weights, include_top)
     factor = number("VGG16 width", width, "a number above 0", 0, above=True)
     shape = _checked(input_shape, weights)
     layers = list(_layers(preprocessing, factor))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from minnet.data import load_image
-from minnet.errors import ArgumentError, mismatch
+from minnet.errors import ArgumentError, FileError, mismatch
 from minnet.files import replacing
 from minnet.loading import is_model
+from minnet.progress import Progress
 from minnet.vgg16.lesson import Vgg16
 from minnet.vgg16.names import likeliest
 
@@ -23,24 +25,37 @@ def predict(
     images: Sequence[Path],
     top: int,
     table: Path | None,
-    preprocessing: str | None = None,
+    preprocessing: str | None,
+    report: Callable[[FileError], None],
 ) -> Iterator[list[str]]:
     """The ``top`` likeliest classes of each image, as columns of text; or written to ``table``.
 
     ``model``: what :meth:`Vgg16.save` wrote, or weights in any format, with the ``preprocessing``
-    that they expect where the file does not say it.
+    that they expect where the file does not say it. ``report``: is told of an image that cannot be
+    read, as one among many should not be the end of all. Unless lines appear on a terminal, a bar
+    on stderr shows how far it is.
 
-    Raises what :class:`Vgg16`, :meth:`Vgg16.load` and :func:`minnet.data.load_image` raise.
+    Raises what :class:`Vgg16` and :meth:`Vgg16.load` raise, and
+    :class:`~minnet.errors.FileError` where there is not one image for the table.
     """
     vgg = _opened(model, preprocessing)
-    rows = _rows(vgg, images, top)
+    progress = Progress(len(images), 1, 1, sys.stderr, unit="images")
     if table is None:
-        yield from ([file, f"{place}", name, f"{value:.4f}"] for file, place, name, value in rows)
+        if sys.stdout.isatty():
+            progress = Progress(len(images), 1, 0)
+        for title, place, name, value in _rows(vgg, images, top, report, progress):
+            yield [title, f"{place}", name, f"{value:.4f}"]
         return
     with replacing(table, "a table") as file, file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(HEADER)
-        writer.writerows(rows)
+        written = 0
+        for row in _rows(vgg, images, top, report, progress):
+            writer.writerow(row)
+            written += 1
+        if not written:
+            expected, received = "an image that can be read", "none"
+            raise FileError(mismatch(str(table), expected, received))
 
 
 def _opened(model: Path, preprocessing: str | None) -> Vgg16:
@@ -53,9 +68,24 @@ def _opened(model: Path, preprocessing: str | None) -> Vgg16:
     return Vgg16(model, **options)
 
 
-def _rows(vgg: Vgg16, images: Sequence[Path], top: int) -> Iterator[Row]:
-    for path in images:
-        image = load_image(path, vgg.size, vgg.resize)
+def _rows(
+    vgg: Vgg16,
+    images: Sequence[Path],
+    top: int,
+    report: Callable[[FileError], None],
+    progress: Progress,
+) -> Iterator[Row]:
+    names = vgg.classes
+    progress.begin(0, "predictions")
+    for done, path in enumerate(images, 1):
+        try:
+            image = load_image(path, vgg.size, vgg.resize)
+        except FileError as error:
+            progress.close()
+            report(error)
+            continue
         (probabilities,) = vgg.predict(image[None])
+        progress.update(done, dict)
         for place, k in enumerate(likeliest(probabilities, top), 1):
-            yield str(path), place, vgg.classes[k], float(probabilities[k])
+            yield str(path), place, names[k], float(probabilities[k])
+    progress.end({})

@@ -54,6 +54,9 @@ def finetune(
     if start is not None:
         vgg.model.place_of(start)
     train, valid = (_batches(vgg, Path(directory) / name) for name in (TRAIN, VALID))
+    if len(train.classes) < 2:
+        expected, received = "directories of at least two classes", ", ".join(train.classes)
+        raise FileError(mismatch(str(train.directory), expected, f"{received} alone"))
     if valid.classes != train.classes:
         expected, received = ", ".join(train.classes), ", ".join(valid.classes)
         raise FileError(mismatch(str(valid.directory), f"the directories {expected}", received))

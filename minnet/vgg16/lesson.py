@@ -32,6 +32,7 @@ from minnet.sequential import Sequential
 from minnet.tensor import Array
 from minnet.vgg16.architecture import BLOCKS, VGG16
 from minnet.vgg16.names import CLASSES, imagenet_classes
+from minnet.vgg16.official import IMAGENET, located
 from minnet.weights import opened_vgg16
 from minnet.weights.safetensors import opened_with
 
@@ -56,14 +57,15 @@ class Predicted(NamedTuple):
 class Vgg16:
     """VGG16 with its preprocessing and the names of its classes, ready to predict and fine-tune.
 
-    >>> vgg = Vgg16("vgg16.h5")
+    >>> vgg = Vgg16()
     >>> batches = vgg.get_batches("dogscats/train", batch_size=64)
     >>> val_batches = vgg.get_batches("dogscats/valid", batch_size=128)
     >>> vgg.finetune(batches)
     >>> vgg.fit(batches, val_batches, nb_epoch=1)
 
     ``weights``: a file of converted weights in any format, by whose convention images are read and
-    preprocessed, and with dense layers as the file has them; None draws them, for 'caffe'. A file
+    preprocessed, and with dense layers as the file has them; 'imagenet', as in the lesson, those
+    that Keras publishes, downloaded if need be; None draws them, for 'caffe'. A file
     without dense layers gives a model without them, which ``ft`` or ``finetune`` puts a first one
     on. ``classes``: their names; if None, ImageNet's of a model with as many, looked for when first
     needed, and else '0', '1', …. ``size``: of images; None is the file's, or (224, 224).
@@ -78,13 +80,14 @@ class Vgg16:
 
     def __init__(
         self,
-        weights: PathLike | None = None,
+        weights: PathLike | None = IMAGENET,
         *,
         classes: Sequence[str] | None = None,
         size: tuple[int, int] | None = None,
         **options: Any,
     ):
         settings: dict[str, Any] = {"preprocessing": "caffe", "dropout": DROPOUT}
+        weights = located(weights)
         if weights is not None:
             found = _settings_of(weights)
             stated = found.pop("size")
@@ -127,8 +130,13 @@ class Vgg16:
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the model's outputs.
 
-        Raises what :func:`~minnet.vgg16.imagenet_classes` raises where they are ImageNet's.
+        Raises what :func:`~minnet.vgg16.imagenet_classes` raises where they are ImageNet's, and
+        :class:`~minnet.errors.ArgumentError` for convolutions without a head.
         """
+        if len(self.model.output_shape) != 1:
+            advice = "vgg.finetune(batches), or minnet finetune, puts a head on them."
+            expected, received = "a model with classes", "convolutions alone"
+            raise ArgumentError(mismatch("Vgg16", expected, received, advice))
         if self._classes is None:
             last = self.model.layers[-1]
             if isinstance(last, Dense) and last.units != CLASSES:
@@ -300,11 +308,11 @@ class Vgg16:
 
         ``details``: gives the winners instead, as :class:`Predicted`.
         """
-        every: Array = self.model.predict(imgs)
         if not details:
-            return every
-        indices = every.argmax(1)
+            return self.model.predict(imgs)
         names = self.classes
+        every: Array = self.model.predict(imgs)
+        indices = every.argmax(1)
         return Predicted(
             every[np.arange(len(every)), indices], indices, [names[k] for k in indices]
         )

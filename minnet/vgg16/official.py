@@ -8,6 +8,8 @@ from minnet.downloads import fetch, has_checksum
 from minnet.files import PathLike
 from minnet.vgg16.names import KERAS_CACHE
 
+#: What stands for them where a file of weights may be named, as in Keras.
+IMAGENET = "imagenet"
 #: Where Keras itself gets them.
 SOURCE = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16"
 NAME = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
@@ -44,3 +46,8 @@ def download(
         "address."
     )
     return fetch(address, CHECKSUMS[name], directory, advice, verbose)
+
+
+def located(weights: PathLike | None, include_top: bool = True) -> PathLike | None:
+    """The file that is meant: for 'imagenet' that of :func:`download`."""
+    return download(include_top) if weights == IMAGENET else weights

@@ -82,14 +82,11 @@ def write_keras3(file: Path, layers: Sequence[Layer], convention: Settings | Non
 
 @contextmanager
 def _created(file: Path, convention: Settings | None) -> Iterator[Any]:
-    """A new file, made in memory: on a full disk HDF5's own writing ends the whole process."""
-    content = io.BytesIO()
-    with _library().File(content, "w") as root:
+    """A new file, written by Python: on a full disk HDF5's own writing ends the whole process."""
+    with file.open("w+b") as out, _library().File(out, "w") as root:
         if convention is not None:
             root.attrs[NOTE] = note(convention)
         yield root
-    with file.open("wb") as out:
-        out.write(content.getbuffer())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -190,7 +191,8 @@ def _detected(file: str, stored: Stored, pairs: Sequence[Pair], report: Vgg16Rep
         report.reasons.append("the file says so")
         return conventions.from_settings(report.path, stored.convention)
     shapes = [kernel.shape for _, kernel, _ in pairs]
-    fitting = [name for name, convention in CONVENTIONS.items() if _fits(shapes, convention)]
+    misfits = {name: _misfits(pairs, convention) for name, convention in CONVENTIONS.items()}
+    fitting = [name for name, found in misfits.items() if not found]
     if "torchvision" in fitting and all(kernel.name.endswith(".weight") for _, kernel, _ in pairs):
         name, reason = "torchvision", "names and shapes are PyTorch's"
     elif fitting == ["keras"]:
@@ -198,9 +200,16 @@ def _detected(file: str, stored: Stored, pairs: Sequence[Pair], report: Vgg16Rep
     elif fitting == ["theano", "torchvision"] and stored.match is Match.ORDER:
         name, reason = "theano", "Keras's names and Theano's shapes"
     else:
+        fewest = min(misfits.values(), key=len)
+        if 0 < len(fewest) < len(CONVOLUTIONS) / 2:  # it is clear how most of them lie
+            report.mismatched += [(f"{name}/weight", *both) for name, both in fewest]
+            raise _refused(report)
         received = f"shapes that fit {' and '.join(fitting) or 'none'}: "
         received += ", ".join(f"{title} {kernel.shape}" for title, kernel, _ in pairs[:3])
-        advice = "Say how they lie, if you know: convention='keras', 'theano' or 'torchvision'."
+        advice = (
+            "Say how they lie, if you know: convention='keras', 'theano' or 'torchvision', or "
+            "minnet convert --convention, which writes a file that says it."
+        )
         expected = "kernels that lie in one known way"
         raise FileError(mismatch(report.path, expected, received, advice))
     report.reasons.append(f"{reason}: {pairs[0][0]} is {shapes[0]}")
@@ -211,17 +220,27 @@ def _detected(file: str, stored: Stored, pairs: Sequence[Pair], report: Vgg16Rep
     return replace(CONVENTIONS[name], turned=stated[1] == "th")
 
 
-def _fits(shapes: Sequence[Shape], convention: Convention) -> bool:
-    """Whether each layer takes as many channels as the one before gives."""
-    channels = None
-    for shape in shapes[: len(CONVOLUTIONS)]:
-        if len(shape) != 4:
-            return False
-        height, width, taken, given = _hwio(shape, convention)
-        if (height, width) != (3, 3) or taken != (channels or taken):
-            return False
+def _misfits(
+    pairs: Sequence[Pair], convention: Convention
+) -> list[tuple[str, tuple[Shape, Shape]]]:
+    """Convolutions that do not take as many channels as the one before gives.
+
+    (name, (the shape as ours would be, the file's)) of each. How many a layer gives, its kernel,
+    its bias and the next kernel say; where they disagree the majority is right.
+    """
+    kernels = [kernel.shape for name, kernel, _ in pairs if name in CONVOLUTIONS]
+    shapes = [_hwio(shape, convention) if len(shape) == 4 else (0,) * 4 for shape in kernels]
+    channels: int | None = None
+    found: list[tuple[str, tuple[Shape, Shape]]] = []
+    for k, (name, _, bias) in enumerate(pairs[: len(shapes)]):
+        _, _, taken, given = shapes[k]
+        said = [given, *bias.shape, *(after[2] for after in shapes[k + 1 : k + 2])]
+        given = statistics.mode([n for n in said if n] or [0])
+        expected = (3, 3, channels or taken, given)
+        if shapes[k] != expected:
+            found.append((name, (expected, kernels[k])))
         channels = given
-    return True
+    return found
 
 
 def _hwio(shape: Shape, convention: Convention) -> Shape:
@@ -237,7 +256,8 @@ def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
     channels: int | None = None  # that the layer before gives
     first_dense = next((name for name, *_ in pairs if name not in CONVOLUTIONS), None)
     for name, kernel, bias in pairs:
-        shape, (filters,) = _our_shape(name, kernel.shape, convention), bias.shape
+        shape = _our_shape(name, kernel.shape, convention)
+        filters = shape[-1]
         maps = (1, 1)  # height and width of what is flattened
         if name == first_dense and channels and len(shape) == 2:
             maps = _maps(convention) or (math.isqrt(shape[0] // channels) or 1,) * 2
@@ -246,6 +266,9 @@ def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
         if shape != expected:
             report.matched.remove(f"{name}/weight")
             report.mismatched.append((f"{name}/weight", expected, kernel.shape))
+        if bias.shape != (filters,):
+            report.matched.remove(f"{name}/bias")
+            report.mismatched.append((f"{name}/bias", (filters,), bias.shape))
         flattened = (channels or 1, *maps) if name == first_dense else None
         layers.append(Vgg16Layer(name, _ours(name, kernel, expected, convention, flattened), bias))
         channels = filters
