@@ -12,6 +12,7 @@ from kernels_cases import Convolution, convolutions, each_dtype, windows
 
 from minnet.kernels import direct, direct_gradients, reference, scattered
 from minnet.kernels.geometry import Window
+from minnet.kernels.microkernel import panel_of
 
 #: Sums of at most 500 products of normal numbers.
 TOLERANCES: dict[Any, dict[str, float]] = {
@@ -79,13 +80,14 @@ def test_gradients_that_pixels_send_back(case: Convolution, dtype: Any) -> None:
 
 
 def test_pixels_send_back_where_that_is_less_work() -> None:
-    """A 5x5 kernel for 20 channels fills 100 columns of panels one way and 5 * 32 the other."""
-    five = Window((5, 5))
-    shapes = (32, 8, 8, 50), (5, 5, 20, 50)
-    assert scattered.worth_while(*shapes, five, 1, (32, 12, 12, 20), np.dtype(np.float32))
+    """Channels for a panel and a quarter: their five taps fill 7 panels, or five times 2."""
+    dtype = np.dtype(np.float32)
+    channels = panel_of(dtype) * 5 // 4
+    shapes = (32, 8, 8, 50), (5, 5, channels, 50)
+    assert scattered.worth_while(*shapes, Window((5, 5)), 1, (32, 12, 12, channels), dtype)
     same = Window((3, 3), padding=((1, 1), (1, 1)))
     shapes = (8, 28, 28, 64), (3, 3, 64, 64)
-    assert not scattered.worth_while(*shapes, same, 1, (8, 28, 28, 64), np.dtype(np.float32))
+    assert not scattered.worth_while(*shapes, same, 1, (8, 28, 28, 64), dtype)
 
 
 @pytest.mark.parametrize("relu", [False, True])
