@@ -29,7 +29,10 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The workbook to write.")],
     target: Annotated[
         str | None,
-        typer.Option(help="What the rows should give: 3, or 3,1,0 or a .csv, .npy or .npz file."),
+        typer.Option(
+            help="What the rows should give: 3, or 3,1,0 (classes, or numbers), or a .csv, .npy or "
+            ".npz file."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps to show.")] = 1,
     divide_by: Annotated[
@@ -61,6 +64,9 @@ def export(
     from minnet.files import require_new
     from minnet.spreadsheet import export_xlsx
 
+    if steps > 1 and target is None:
+        received = f"--steps {steps} alone"
+        raise ArgumentError(mismatch("minnet export", "--steps with --target", received))
     path = require_new(workbook_path(output), force)
     net = _opened(model)
     x = _divided(read_inputs(net, inputs), divide_by)

@@ -121,7 +121,7 @@ def test_nothing_is_lost_without_force(reader: Path, tmp_path: Path) -> None:
         (["--input", "PHOTO", "--target", "1,2"], "1 rows, as in x"),
         (["--input", "PHOTO", "--target", "cat"], "'cat'"),
         (["--input", "PHOTO", "--divide-by", "0"], "a number other than 0"),
-        (["--input", "PHOTO", "--steps", "2"], "Pass y"),
+        (["--input", "PHOTO", "--steps", "2"], "--steps with --target"),
         (["--input", "PHOTO", "--max-formulas", "10"], "live formulas"),
     ],
 )
