@@ -27,7 +27,7 @@ from minnet.kernels import memory
 from minnet.kernels.geometry import Pair, Window
 from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
-from minnet.kernels.panels import copy_columns, flat, pack
+from minnet.kernels.panels import flat, pack
 from minnet.kernels.vector import clear, copy, lanes, next_task
 from minnet.tensor import Array
 
@@ -92,7 +92,7 @@ class Sizes(NamedTuple):
     band: int  # rows of the result in a task
     share: int  # panels in a task
     strip: int  # panels in one pass over a row
-    room: int  # for a task's copies
+    room: int  # for a task's copy
     y_start: int
     y_image: int  # from one image, row, column of the result to the next
     y_row: int
@@ -230,7 +230,7 @@ def _plan(
         kernel_rows=kh, row_dilation=dh, band=band, share=share, strip=strip, room=room,
         y_start=place.start, y_image=place.image, y_row=place.row, y_column=place.column,
     )  # fmt: skip
-    return flat(np.array(sizes)), flat(taps), room + columns * panel
+    return flat(np.array(sizes)), flat(taps), room
 
 
 @kernel
@@ -264,17 +264,17 @@ def _task(task, worker, width, plan, x, taps, packed, bias, floor, y, work, view
     image, row = task // bands % s.images, task % bands * s.band
     channels = s.groups * s.channels
     begin = row * s.row_step - s.top  # the first row that the band sees
-    home = worker * (s.room + s.columns * len(width) * lanes(y))
+    home = worker * s.room
     part = (task // (bands * s.images) * s.share, row, min(row + s.band, s.rows))
     to = s.y_start + image * s.y_image
     if s.padded:
         tall = s.room // (s.wide * channels)
         corner = image * s.height * s.width * channels
         copy_band(x, corner, begin, tall, s.height, s.width, s.left, s.wide, channels, work, home)
-        _band(width, part, s, view, home, taps, packed, bias, floor, y, to, work, home + s.room)
+        _band(width, part, s, view, home, taps, packed, bias, floor, y, to)
     else:
         start = (image * s.height + begin) * s.width * channels
-        _band(width, part, s, x, start, taps, packed, bias, floor, y, to, work, home + s.room)
+        _band(width, part, s, x, start, taps, packed, bias, floor, y, to)
 
 
 @compiled
@@ -290,48 +290,30 @@ def copy_band(x, image, begin, tall, height, width, left, wide, channels, work, 
 
 
 @compiled
-def _band(vectors, part, s, x, start, taps, packed, bias, floor, y, to, work, edge):
+def _band(vectors, part, s, x, start, taps, packed, bias, floor, y, to):
     """The rows of a band, for some of the filters; ``start``: what its first window sees."""
     first, top, bottom = part
     width = len(vectors) * lanes(y)
     count = (s.filters + width - 1) // width
-    end, whole = min(first + s.share, count), min(first + s.share, s.filters // width)
+    end = min(first + s.share, count)
     size = len(taps) * s.depth * width  # of one panel of one group
     pixel, line = s.column_step * s.groups * s.channels, s.row_step * s.wide * s.groups * s.channels
     in_row = len(taps) // s.kernel_rows
     for group in range(s.groups):
         for j in range(first, end, s.strip):
-            panels = min(s.strip, whole - j)
             at = (j * s.groups + group) * size
-            bias_at = ((group * count + j) * width, 1)
             for row in range(top, bottom):
                 pixels = s.last if row == s.rows - 1 else s.columns
                 a_at = (start + (row - top) * line + group * s.channels, pixel, 1)
                 target = to + row * s.y_row + group * s.filters + j * width
                 skipped, kept = _tap_range(s, row, in_row)
                 begin = at + skipped * s.depth * width
-                if panels > 0:
-                    product_rows(
-                        vectors, pixels, panels, s.depth, x, a_at, taps, (skipped, kept),
-                        packed, (begin, s.groups * size, s.depth * width, width),
-                        y, (target, s.y_column, 0), bias, bias_at, floor,
-                    )  # fmt: skip
-        if whole < end:
-            at = (whole * s.groups + group) * size
-            for row in range(top, bottom):
-                pixels = s.last if row == s.rows - 1 else s.columns
-                a_at = (start + (row - top) * line + group * s.channels, pixel, 1)
-                target = to + row * s.y_row + group * s.filters + whole * width
-                skipped, kept = _tap_range(s, row, in_row)
-                begin = at + skipped * s.depth * width
                 product_rows(
-                    vectors, pixels, 1, s.depth, x, a_at, taps, (skipped, kept),
-                    packed, (begin, 0, s.depth * width, width),
-                    work, (edge, width, 0), bias, ((group * count + whole) * width, 1), floor,
+                    vectors, pixels, min(s.strip, end - j), s.depth, x, a_at, taps, (skipped, kept),
+                    packed, (begin, s.groups * size, s.depth * width, width),
+                    y, (target, s.y_column, 0, s.filters - j * width),
+                    bias, ((group * count + j) * width, 1), floor,
                 )  # fmt: skip
-                copy_columns(
-                    work, edge, width, y, target, s.y_column, pixels, s.filters - whole * width
-                )
 
 
 @compiled

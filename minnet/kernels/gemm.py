@@ -23,7 +23,7 @@ from numba import prange
 from minnet.kernels import memory
 from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
 from minnet.kernels.microkernel import WIDE, panel, panel_of, product_rows
-from minnet.kernels.panels import copy_columns, flat, matrix, pack_panel, padded
+from minnet.kernels.panels import flat, matrix, pack_panel, padded
 from minnet.kernels.vector import copy, lanes, load, next_task, store
 from minnet.tensor import Array
 
@@ -50,9 +50,10 @@ def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) ->
         workers = workers_for(m * n * depth)
         right = matrix(b)
         blocks = _blocks(m, depth, n, workers, a.dtype, right[2] == 1)
-        tall, wide, _, block, rows = blocks
+        _, wide, _, block, rows = blocks
         width = panel_of(a.dtype)
-        room = (block + tall) * (wide + width) + block * max(rows, tall) + (tall + 9) * width
+        few = m * (block + wide + width) + STREAMS * width
+        room = block * (wide + rows) if rows else few
         work = memory.empty((workers * room,), a.dtype)
         (product if rows else product_of_few)(
             workers, new_counter(), (m, depth, n), blocks, *matrix(a), *right,
@@ -138,9 +139,8 @@ def _task(place, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floo
     tall, wide, strip, block, rows = blocks
     width = panel(c)
     right, bottom = min(left + wide, n), min(top + tall, m)
-    packed = worker * (block * (wide + rows) + tall * width)
+    packed = worker * block * (wide + rows)
     copied = packed + block * wide
-    edge = copied + block * rows  # C's incomplete last panel
     for k in range(0, max(depth, 1), max(block, 1)):
         size = min(block, depth - k)
         is_first, is_last = k == 0, k + size == depth
@@ -154,17 +154,14 @@ def _task(place, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floo
             if a_step == 1 and (a_row == size or right - left <= 2 * width):
                 _strips(
                     (left, right, n), strip, count, size, a, (start, a_row, a_step), view, packed,
-                    bias, limit, is_first, c, i * n, work, edge + (i - top) * width,
+                    bias, limit, is_first, c, i * n,
                 )  # fmt: skip
             else:
                 at = _copy_block(a, start, a_row, a_step, count, size, work, copied)
                 _strips(
                     (left, right, n), strip, count, size, view, at, view, packed,
-                    bias, limit, is_first, c, i * n, work, edge + (i - top) * width,
+                    bias, limit, is_first, c, i * n,
                 )  # fmt: skip
-    if right % width:
-        last = right - right % width
-        copy_columns(work, edge, width, c, top * n + last, n, bottom - top, right - last)
 
 
 @compiled
@@ -230,25 +227,16 @@ def _pack_block(b, start, row, column, depth, columns, work, to):
 
 
 @compiled
-def _strips(
-    columns, strip, rows, size, a, a_at, b, packed, bias, floor, is_first, c, start, work, edge
-):
-    """One block of A times all panels; the last one, if incomplete, grows in ``work``."""
+def _strips(columns, strip, rows, size, a, a_at, b, packed, bias, floor, is_first, c, start):
+    """One block of A times all panels."""
     left, right, n = columns
     width = panel(c)
-    whole = right - right % width
-    for j in range(left, whole, strip):
-        at = packed + (j - left) * size
+    for j in range(left, right, strip):
+        here = min(strip, right - j)
         product_rows(
-            WIDE, rows, min(strip, whole - j) // width, size, a, a_at, None, (0, 1),
-            b, (at, size * width, 0, width),
-            c, (start + j, n, 1 - is_first), bias, (j, int(is_first)), floor,
-        )  # fmt: skip
-    if whole < right:
-        at = packed + (whole - left) * size
-        product_rows(
-            WIDE, rows, 1, size, a, a_at, None, (0, 1), b, (at, 0, 0, width),
-            work, (edge, width, 1 - is_first), bias, (whole, int(is_first)), floor,
+            WIDE, rows, (here + width - 1) // width, size, a, a_at, None, (0, 1),
+            b, (packed + (j - left) * size, size * width, 0, width),
+            c, (start + j, n, 1 - is_first, here), bias, (j, int(is_first)), floor,
         )  # fmt: skip
 
 

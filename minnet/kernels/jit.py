@@ -49,6 +49,7 @@ from minnet.kernels import vector_ir
 
 #: Multiply-adds below which starting the threads costs more than it saves.
 SMALL = 100_000
+SHARES = 8  # of the tasks, for each worker
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
@@ -285,6 +286,15 @@ def workers_for(work: int) -> int:
         if allowed != _Threads.openmp_default:
             return min(count, allowed)
     return count
+
+
+def share(tasks: int, workers: int) -> int:
+    """How many neighbouring tasks to take at a time, where single ones are too small.
+
+    Taking a number from the counter takes a tenth of a microsecond if another core has just done
+    so; a few shares for each worker are enough to end at the same time.
+    """
+    return max(1, tasks // (SHARES * workers))
 
 
 def new_counter() -> Any:

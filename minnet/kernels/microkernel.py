@@ -10,8 +10,9 @@ of C, up to 6 rows by one *panel* of 2 vectors, stays in 12 registers while the 
             tile[i] += A[i, k] * B[k, :]       used by 2 vectors
 
 That is 8 loads for 12 vector multiply-adds, and 12 independent sums hide the 4 cycles that each
-multiply-add takes. More rows or wider panels do not fit into 16 registers. (Where a register holds
-only 4 numbers, as on arm64, there are 32 of them, and a panel has 4 vectors.)
+multiply-add takes. More rows or wider panels do not fit into 16 registers. (AVX-512 has 32 of them,
+and tiles of up to 12 rows. Where a register holds only 4 numbers, as on arm64, there are 32, too,
+and a panel has 4 vectors.)
 
 Larger products walk over tiles so that what a tile reads is near: a panel of B, *packed* (its rows
 one after the other, ``[depth][panel]``), stays in the first-level cache while the rows of A pass
@@ -40,13 +41,17 @@ from minnet.kernels import vector_ir as ir
 from minnet.kernels.jit import compiled, shared
 from minnet.kernels.vector import emitted, lanes
 
-ROWS = 6  # of a tile, at most; twice as many if it is half a panel wide
+ROWS = 12 if ir.BYTES >= 64 else 6  # of a tile, at most: AVX-512 has 32 registers, others 16
 VECTORS = 2 if ir.BYTES >= 32 else 4  # in one row of a panel
-UNROLL = 4  # steps of the inner sum between two looks at whether it has ended
+NEIGHBOURS = 4  # rows of A that are found from the same pointer
+UNROLL = 6  # rows up to which two steps of the inner sum are taken between looks at its end
 
 #: How wide a panel is, as the kernels take it: a tuple with one item for each vector. A tuple's
 #: length is part of its type, so it is known to the compiler.
 WIDE, NARROW = (0,) * VECTORS, (0,) * (VECTORS // 2)
+
+#: How many rows a tile has at most, by its vectors in a row: a narrow one needs no fewer sums.
+MOST_ROWS = tuple(12 if vectors < VECTORS else ROWS for vectors in range(VECTORS + 1))
 
 
 def panel_of(dtype: npt.DTypeLike, width: tuple[int, ...] = WIDE) -> int:
@@ -106,22 +111,24 @@ def product_rows(
                     begins at ``b[start + j * panel + t * jump + k * step]``. With two more
                     numbers, (…, fetch, step), ``b[fetch + k * step]`` is brought into the cache.
     ``c_at``        (start, row, add): row i of C begins at ``c[start + i * row]``; with ``add`` the
-                    product is added to what is there.
+                    product is added to what is there, one row after the other, so that rows may
+                    overlap. With one more number, (…, columns), C has only so many columns, and
+                    what panels have beyond them is not written.
     ``bias_at``     (start, use): unless ``use`` is 0, the panels that begin at ``bias[start]`` are
                     added to every row. ``bias`` may be None.
     ``floor``       at last, what is less is replaced by this number; None: nothing is.
     """
-    most = ROWS * VECTORS // len(width)
+    most = MOST_ROWS[len(width)]
     blocks = (rows + most - 1) // most
     size = rows // max(blocks, 1)
     larger = rows - blocks * size  # so many blocks have one row more
     start, row, step = a_at
-    c_start, c_row, add = c_at
+    c_start, c_row, rest = c_at[0], c_at[1], c_at[2:]
     for i in range(blocks):
         count = size + 1 if i < larger else size
         tile(
             width, count, panels, depth, a, (start, row, step), taps, tap_range,
-            b, b_at, c, (c_start, c_row, add), bias, bias_at, floor,
+            b, b_at, c, (c_start, c_row, *rest), bias, bias_at, floor,
         )  # fmt: skip
         start += count * row
         c_start += count * c_row
@@ -134,6 +141,7 @@ def _tile(
 ) -> None:  # fmt: skip
     size = len(width) * lanes(c)
     i, k, columns = np.arange(rows)[:, None], np.arange(depth), np.arange(size)
+    wide = c_at[3] if len(c_at) > 3 else panels * size
     for j in range(panels):
         total = np.zeros((rows, size), c.dtype)
         if bias_at[1]:
@@ -143,12 +151,11 @@ def _tile(
             left = a[begin + i * a_at[1] + k * a_at[2]]
             start = b_at[0] + j * b_at[1] + t * b_at[2]
             total += left @ b[start + k[:, None] * b_at[3] + columns]
-        place = c_at[0] + i * c_at[1] + j * size + columns
-        if c_at[2]:
-            total += c[place]
-        if floor is not None:
-            total = np.where(total < floor, floor, total)
-        c[place] = total
+        here = min(size, wide - j * size)
+        for row, start in enumerate(c_at[0] + i[:, 0] * c_at[1] + j * size):
+            place = slice(start, start + here)
+            sums = total[row, :here] + c[place] if c_at[2] else total[row, :here]
+            c[place] = sums if floor is None else np.where(sums < floor, floor, sums)
 
 
 @emitted(_tile)
@@ -163,7 +170,7 @@ def tile(
         width, types.intp, types.intp, types.intp,
         a, integers(types.intp, 3), taps, integers(types.intp, 2),
         b, integers(types.intp, len(b_at)),
-        c, integers(types.intp, 3), bias, integers(types.intp, 2),
+        c, integers(types.intp, len(c_at)), bias, integers(types.intp, 2),
         floor if isinstance(floor, types.NoneType) else c.dtype,
     )  # fmt: skip
 
@@ -184,6 +191,8 @@ def tile(
             emitter.fetch = [ir.pointer(context, builder, kinds[8], b, fetch), step]
         emitter.c = operand(10, c, c_at)
         emitter.element = emitter.c[0].type.pointee
+        if len(kinds[11]) == 4:
+            emitter.columns = emitter.c[3]
         if not isinstance(kinds[6], types.NoneType):
             emitter.taps = operand(6, taps, tap_range)
         if not isinstance(kinds[12], types.NoneType):
@@ -206,6 +215,7 @@ class _Emitter:
     taps: list[Any] | None = None
     bias: list[Any] | None = None
     floor: Any = None
+    columns: Any = None
     element: Any  # the type of a number
 
     def __init__(self, builder: Any, vectors: int, panels: Any, depth: Any):
@@ -216,19 +226,20 @@ class _Emitter:
         width = ir.int64(self.vectors * ir.lanes_of(self.element))
         (b, b_panel, *_), (c, *_) = self.b, self.c
         bias = c if self.bias is None else self.bias[0]
+        columns = ir.int64(0) if self.columns is None else self.columns
         end = builder.append_basic_block("tile.end")
         choice = builder.switch(rows, end)
-        for count in range(1, ROWS * VECTORS // self.vectors + 1):
+        for count in range(1, MOST_ROWS[self.vectors] + 1):
             block = builder.append_basic_block(f"tile.{count}")
             choice.add_case(ir.int64(count), block)
             builder.position_at_end(block)
-            walks = (b, b_panel), (c, width), (bias, width)
+            walks = (b, b_panel), (c, width), (bias, width), (columns, builder.neg(width))
             with self.repeat(self.panels, *walks) as places:
                 self.tile(count, *places)
             builder.branch(end)
         builder.position_at_end(end)
 
-    def tile(self, rows: int, b: Any, c: Any, bias: Any) -> None:
+    def tile(self, rows: int, b: Any, c: Any, bias: Any, columns: Any) -> None:
         """The sums live in variables of their own, which the compiler turns into registers."""
         zero = ir.constant(self.element, 0.0)
         start = [self.variable(zero) for _ in range(self.vectors)]
@@ -244,56 +255,96 @@ class _Emitter:
             with self.repeat(count, (table, ir.int64(1)), (b, self.b[2])) as (entry, there):
                 offset = self.builder.load(entry)
                 self.inner_sum(sums, self.builder.gep(self.a[0], [offset]), there)
-        self.finish(sums, c)
+        if self.columns is None:
+            self.finish(sums, c)
+            return
+        width = self.vectors * ir.lanes_of(self.element)
+        whole = self.builder.icmp_signed(">=", columns, ir.int64(width))
+        with self.builder.if_else(whole) as (complete, incomplete):
+            with complete:
+                self.finish(sums, c)
+            with incomplete:
+                self.finish(sums, c, columns)
 
     def inner_sum(self, sums: list[list[Any]], a: Any, b: Any) -> None:
-        """Add A's columns, times B's rows, to the sums: by fours, and then what is left."""
+        """Add A's columns, times B's rows, to the sums.
+
+        There are too few registers to point at each row of A. So some neighbours share a pointer,
+        and differ by offsets that are the same for all pointers.
+        """
         builder = self.builder
         (_, a_row, a_step), b_step = self.a, self.b[3]
-        rows = [builder.mul(a_row, ir.int64(i)) for i in range(len(sums))]
-        column, row = self.variable(a), self.variable(b)
+        apart = [builder.mul(a_row, ir.int64(i)) for i in range(NEIGHBOURS)]
+        firsts = range(0, len(sums), NEIGHBOURS)
+        columns = [self.variable(builder.gep(a, [builder.mul(a_row, ir.int64(i))])) for i in firsts]
+        row = self.variable(b)
         fetch = None if self.fetch is None else self.variable(self.fetch[0])
-        fours = builder.sdiv(self.depth, ir.int64(UNROLL))
-        left = builder.srem(self.depth, ir.int64(UNROLL))
-        for turns, unroll in ((fours, UNROLL), (left, 1)):
-            with self.repeat(turns):
-                for _ in range(unroll):
-                    self.step(sums, builder.load(column), rows, builder.load(row))
-                    self.advance(column, a_step)
+        turns = [(self.depth, 1)]
+        if len(sums) <= UNROLL:
+            two = ir.int64(2)
+            turns = [(builder.sdiv(self.depth, two), 2), (builder.srem(self.depth, two), 1)]
+        for count, steps in turns:
+            with self.repeat(count):
+                for _ in range(steps):
+                    here = [builder.load(column) for column in columns]
+                    self.step(sums, here, apart, builder.load(row))
+                    for column in columns:
+                        self.advance(column, a_step)
                     self.advance(row, b_step)
                     if self.fetch is not None:
                         ir.prefetch(builder, builder.load(fetch), 0)
                         self.advance(fetch, self.fetch[1])
 
-    def step(self, sums: list[list[Any]], a: Any, rows: list[Any], b: Any) -> None:
-        """Add one row of B, times the elements of A's column, to the sums."""
+    def step(self, sums: list[list[Any]], a: list[Any], apart: list[Any], b: Any) -> None:
+        """Add one row of B, times the elements of A's column, to the sums.
+
+        ``a`` points at every ``NEIGHBOURS``-th element, the others are so far ``apart`` from it.
+        """
         builder = self.builder
         right = [ir.load(builder, b, self.column(j)) for j in range(self.vectors)]
-        for offset, row in zip(rows, sums, strict=True):
-            left = ir.broadcast(builder, builder.load(builder.gep(a, [offset])))
+        for i, row in enumerate(sums):
+            place = builder.gep(a[i // NEIGHBOURS], [apart[i % NEIGHBOURS]])
+            left = ir.broadcast(builder, builder.load(place))
             for variable, vector in zip(row, right, strict=True):
                 total = ir.multiply_add(builder, left, vector, builder.load(variable))
                 builder.store(total, variable)
 
-    def finish(self, sums: list[list[Any]], c: Any) -> None:
+    def finish(self, sums: list[list[Any]], c: Any, columns: Any = None) -> None:
+        """Write the sums to C, of which there are only so many ``columns``."""
         builder = self.builder
-        _, row, add = self.c
-        begins = [builder.gep(c, [builder.mul(row, ir.int64(i))]) for i in range(len(sums))]
-        places = [
-            (variable, begin, self.column(j))
-            for begin, variables in zip(begins, sums, strict=True)
-            for j, variable in enumerate(variables)
-        ]
-        with self.unless_zero(add):
-            for variable, begin, offset in places:
-                there = ir.load(builder, begin, offset)
-                builder.store(builder.fadd(builder.load(variable), there), variable)
+        _, row, add, *_ = self.c
+        masks: list[Any] = [None] * self.vectors
+        if columns is not None:
+            for j in range(self.vectors):
+                left = builder.sub(columns, ir.int64(self.column(j)))
+                masks[j] = ir.first_lanes(builder, self.element, left)
         floor = None if self.floor is None else ir.broadcast(builder, self.floor)
-        for variable, begin, offset in places:
-            total = builder.load(variable)
-            if floor is not None:
-                total = ir.at_least(builder, total, floor)
-            ir.store(builder, total, begin, offset)
+        begins = [builder.gep(c, [builder.mul(row, ir.int64(i))]) for i in range(len(sums))]
+        adding = builder.icmp_signed("!=", add, ir.int64(0))
+        with builder.if_else(adding) as cases:
+            for case, adds in zip(cases, (True, False), strict=True):
+                with case:
+                    for begin, variables in zip(begins, sums, strict=True):
+                        for j, (variable, mask) in enumerate(zip(variables, masks, strict=True)):
+                            total = builder.load(variable)
+                            if adds:
+                                total = builder.fadd(total, self.read(begin, j, mask))
+                            if floor is not None:
+                                total = ir.at_least(builder, total, floor)
+                            self.write(total, begin, j, mask)
+
+    def read(self, begin: Any, vector: int, mask: Any) -> Any:
+        offset = self.column(vector)
+        if mask is None:
+            return ir.load(self.builder, begin, offset)
+        return ir.load_part(self.builder, mask, begin, offset)
+
+    def write(self, value: Any, begin: Any, vector: int, mask: Any) -> None:
+        offset = self.column(vector)
+        if mask is None:
+            ir.store(self.builder, value, begin, offset)
+        else:
+            ir.store_part(self.builder, mask, value, begin, offset)
 
     def column(self, vector: int) -> int:
         """Where in a panel's row a vector begins."""
@@ -319,7 +370,7 @@ class _Emitter:
 
     @contextlib.contextmanager
     def repeat(self, count: Any, *walks: tuple[Any, Any]) -> Iterator[list[Any]]:
-        """A loop of ``count`` turns; each of ``walks`` is a pointer and its step per turn."""
+        """A loop of ``count`` turns; each of ``walks`` is a pointer or number, and its step."""
         builder = self.builder
         with builder.if_then(builder.icmp_signed(">", count, ir.int64(0))):
             before = builder.block
@@ -335,7 +386,12 @@ class _Emitter:
             fewer = builder.sub(left, ir.int64(1))
             left.add_incoming(fewer, builder.block)
             for place, (_, step) in zip(places, walks, strict=True):
-                place.add_incoming(builder.gep(place, [step]), builder.block)
+                on = (
+                    builder.gep(place, [step])
+                    if place.type.is_pointer
+                    else builder.add(place, step)
+                )
+                place.add_incoming(on, builder.block)
             end = builder.append_basic_block("turned")
             builder.cbranch(builder.icmp_signed(">", fewer, ir.int64(0)), body, end)
             builder.position_at_end(end)

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from minnet.kernels import memory
 from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
 from minnet.kernels.microkernel import panel_of
-from minnet.kernels.vector import clear, copy, lanes, next_task, transpose
+from minnet.kernels.vector import clear, lanes, load, load_part, next_task, store, transpose
 from minnet.tensor import Array
 
 GROUP, ROWS = 16, 64  # panels and rows that are packed together
@@ -110,23 +110,22 @@ def pack_panels(workers, counter, source, starts, row, column, depth, columns, t
 @compiled
 def pack_panel(source, start, row, column, depth, columns, target, to, width):
     """Copy the first columns of a matrix, at most a panel; zeros stand for those it lacks."""
-    here = min(width, columns)
+    here, n = min(width, columns), lanes(source)
+    if column == 1:
+        whole = here - here % n
+        for k in range(depth):
+            for j in range(0, whole, n):
+                store(target, to + k * width + j, load(source, start + k * row + j))
+            for j in range(whole, width, n):
+                part = load_part(source, start + k * row + j, here - j)
+                store(target, to + k * width + j, part)
+        return
     if here < width:
         clear(target, to, depth * width)
-    if column == 1:
-        for k in range(depth):
-            copy(source, start + k * row, target, to + k * width, here)
-    else:
-        square = depth - depth % lanes(source) if here == width else 0
-        for k in range(0, square, lanes(source)):
-            for j in range(0, width, lanes(source)):
-                transpose(source, start + k + j * column, column, target, to + k * width + j, width)
-        for k in range(square, depth):
-            for j in range(here):
-                target[to + k * width + j] = source[start + k * row + j * column]
-
-
-@compiled
-def copy_columns(source, start, row, target, to, to_row, rows, columns):
-    for i in range(rows):
-        copy(source, start + i * row, target, to + i * to_row, columns)
+    square = depth - depth % n if here == width else 0
+    for k in range(0, square, n):
+        for j in range(0, width, n):
+            transpose(source, start + k + j * column, column, target, to + k * width + j, width)
+    for k in range(square, depth):
+        for j in range(here):
+            target[to + k * width + j] = source[start + k * row + j * column]

@@ -16,20 +16,24 @@ from minnet.kernels import vector_ir as ir
 from minnet.kernels.vector import emitted
 
 
-def _larger(a: Any, b: Any, yes: Any, no: Any) -> Any:
-    return np.where(((a > b) | np.isnan(a)) & ~np.isnan(b), yes, no)
+def _better(best: Any, place: Any, new: Any, tap: Any) -> Any:
+    above = ((new > best) | np.isnan(new)) & ~np.isnan(best)
+    return np.where(above, new, best), np.where(above, tap, place)
 
 
-@emitted(_larger)
-def larger(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
-    """``yes`` where ``a > b``, or where ``a`` is NaN and ``b`` is not; ``no`` elsewhere."""
+@emitted(_better)
+def better(typing: Any, best: Any, place: Any, new: Any, tap: Any) -> Any:
+    """``(best, place)``, but ``(new, tap)`` where ``new`` is larger or the first NaN."""
+    signature = types.UniTuple(best, 2)(best, place, new, tap)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, b, yes, no = arguments
-        above = builder.fcmp_unordered(">", a, b)  # true also where one of them is NaN
-        return builder.select(builder.and_(above, builder.fcmp_ordered("ord", b, b)), yes, no)
+        best, place, new, tap = arguments
+        above = builder.fcmp_unordered(">", new, best)  # true also where one of them is NaN
+        above = builder.and_(above, builder.fcmp_ordered("ord", best, best))
+        chosen = builder.select(above, new, best), builder.select(above, tap, place)
+        return context.make_tuple(builder, signature.return_type, chosen)
 
-    return yes(a, b, yes, no), emit
+    return signature, emit
 
 
 def _load_whole(array: Any, index: int, like: Any) -> Any:
@@ -62,6 +66,44 @@ def store_whole(typing: Any, array: Any, index: Any, vector: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), emit
+
+
+def _load_whole_part(array: Any, index: int, like: Any, count: int) -> Any:
+    vector = np.zeros_like(like)
+    vector[:count] = array[index : index + count]
+    return vector
+
+
+@emitted(_load_whole_part)
+def load_whole_part(typing: Any, array: Any, index: Any, like: Any, count: Any) -> Any:
+    """The first ``count`` of them, and zeros."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[2].type
+        start = ir.pointer(context, builder, signature.args[0], *arguments[:2])
+        mask = ir.first_lanes(builder, kind.element, arguments[3])
+        return builder.sitofp(ir.load_part(builder, mask, start), kind)
+
+    return like(array, types.intp, like, types.intp), emit
+
+
+def _store_whole_part(array: Any, index: int, vector: Any, count: int) -> None:
+    array[index : index + count] = vector[:count]
+
+
+@emitted(_store_whole_part)
+def store_whole_part(typing: Any, array: Any, index: Any, vector: Any, count: Any) -> Any:
+    """Store the first ``count`` of a vector of whole numbers in an array of int32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[2].type
+        start = ir.pointer(context, builder, signature.args[0], *arguments[:2])
+        mask = ir.first_lanes(builder, kind.element, arguments[3])
+        whole = builder.fptosi(arguments[2], llvm.VectorType(ir.I32, kind.count))
+        ir.store_part(builder, mask, whole, start)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), emit
 
 
 def _whole(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> Any:

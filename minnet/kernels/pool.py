@@ -21,10 +21,25 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Window, plan
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, new_counter, share, workers_for
 from minnet.kernels.panels import flat
-from minnet.kernels.places import larger, load_whole, store_whole
-from minnet.kernels.vector import broadcast, lanes, load, maximum, next_task, store
+from minnet.kernels.places import (
+    better,
+    load_whole,
+    load_whole_part,
+    store_whole,
+    store_whole_part,
+)
+from minnet.kernels.vector import (
+    broadcast,
+    lanes,
+    load,
+    load_part,
+    maximum,
+    next_task,
+    store,
+    store_part,
+)
 from minnet.tensor import Array
 
 NO_PLACES = np.empty(0, np.int32)
@@ -37,26 +52,40 @@ inlined: Any = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 # -- two rows of two taps --------------------------------------------------------------------------
 #
 # ``start`` is where the first tap's pixel begins in ``x``, ``at`` where the place begins in ``y``,
-# and ``size`` the number of channels. Channels that do not fill a vector are done one by one.
+# and ``size`` the number of channels. The last ones may not fill a vector.
+
+
+@inlined
+def four(x: Any, start: int, down: int, across: int) -> Any:
+    """A vector from each of the taps."""
+    a, b = load(x, start), load(x, start + across)
+    return a, b, load(x, start + down), load(x, start + down + across)
+
+
+@inlined
+def four_parts(x: Any, start: int, down: int, across: int, count: int) -> Any:
+    a, b = load_part(x, start, count), load_part(x, start + across, count)
+    below = start + down
+    return a, b, load_part(x, below, count), load_part(x, below + across, count)
 
 
 @inlined
 def largest_of_four(x: Any, start: int, down: int, across: int, y: Any, at: int, size: int) -> None:
-    a, b, c, d = start, start + across, start + down, start + down + across
     whole = size - size % lanes(x)
     for k in range(0, whole, lanes(x)):
-        above = maximum(load(x, a + k), load(x, b + k))
-        store(y, at + k, maximum(above, maximum(load(x, c + k), load(x, d + k))))
-    for k in range(whole, size):
-        y[at + k] = maximum(maximum(x[a + k], x[b + k]), maximum(x[c + k], x[d + k]))
+        a, b, c, d = four(x, start + k, down, across)
+        store(y, at + k, maximum(maximum(a, b), maximum(c, d)))
+    if whole < size:
+        a, b, c, d = four_parts(x, start + whole, down, across, size - whole)
+        store_part(y, at + whole, maximum(maximum(a, b), maximum(c, d)), size - whole)
 
 
 @inlined
 def best_of(a: Any, b: Any, c: Any, d: Any, taps: Any) -> Any:
     """The largest of four, and its tap's number."""
-    best, tap = maximum(a, b), larger(b, a, taps[1], taps[0])
-    best, tap = maximum(best, c), larger(c, best, taps[2], tap)
-    return maximum(best, d), larger(d, best, taps[3], tap)
+    best, tap = better(a, taps[0], b, taps[1])
+    best, tap = better(best, tap, c, taps[2])
+    return better(best, tap, d, taps[3])
 
 
 @inlined
@@ -72,32 +101,35 @@ def best_and_place_of_four(
     at: int,
     size: int,
 ) -> None:
-    a, b, c, d = start, start + across, start + down, start + down + across
     number = x.dtype.type
-    p, q, r, s = number(tap), number(tap + 1), number(tap + kw), number(tap + kw + 1)
-    taps = broadcast(p), broadcast(q), broadcast(r), broadcast(s)
+    upper = broadcast(number(tap)), broadcast(number(tap + 1))
+    lower = broadcast(number(tap + kw)), broadcast(number(tap + kw + 1))
+    taps = upper[0], upper[1], lower[0], lower[1]
     whole = size - size % lanes(x)
     for k in range(0, whole, lanes(x)):
-        seen = load(x, a + k), load(x, b + k), load(x, c + k), load(x, d + k)
-        best, place = best_of(seen[0], seen[1], seen[2], seen[3], taps)
+        a, b, c, d = four(x, start + k, down, across)
+        best, place = best_of(a, b, c, d, taps)
         store(y, at + k, best)
         store_whole(places, at + k, place)
-    for k in range(whole, size):
-        y[at + k], places[at + k] = best_of(x[a + k], x[b + k], x[c + k], x[d + k], (p, q, r, s))
+    if whole < size:
+        a, b, c, d = four_parts(x, start + whole, down, across, size - whole)
+        best, place = best_of(a, b, c, d, taps)
+        store_part(y, at + whole, best, size - whole)
+        store_whole_part(places, at + whole, place, size - whole)
 
 
 @inlined
 def mean_of_four(
     x: Any, start: int, down: int, across: int, share: Any, y: Any, at: int, size: int
 ) -> None:
-    a, b, c, d = start, start + across, start + down, start + down + across
     shares = broadcast(share)
     whole = size - size % lanes(x)
     for k in range(0, whole, lanes(x)):
-        above, below = load(x, a + k) + load(x, b + k), load(x, c + k) + load(x, d + k)
-        store(y, at + k, (above + below) * shares)
-    for k in range(whole, size):
-        y[at + k] = ((x[a + k] + x[b + k]) + (x[c + k] + x[d + k])) * share
+        a, b, c, d = four(x, start + k, down, across)
+        store(y, at + k, ((a + b) + (c + d)) * shares)
+    if whole < size:
+        a, b, c, d = four_parts(x, start + whole, down, across, size - whole)
+        store_part(y, at + whole, ((a + b) + (c + d)) * shares, size - whole)
 
 
 # -- any window, one row of taps after the other ---------------------------------------------------
@@ -111,8 +143,8 @@ def fill(y: Any, at: int, size: int, value: Any) -> None:
     whole = size - size % lanes(y)
     for k in range(at, at + whole, lanes(y)):
         store(y, k, values)
-    for k in range(at + whole, at + size):
-        y[k] = value
+    if whole < size:
+        store_part(y, at + whole, values, size - whole)
 
 
 @inlined
@@ -124,9 +156,11 @@ def raise_to(x: Any, seen: int, across: int, count: int, y: Any, at: int, size: 
         for s in range(count):
             best = maximum(best, load(x, seen + s * across + k))
         store(y, at + k, best)
-    for k in range(whole, size):
+    if whole < size:
+        best, rest = load_part(y, at + whole, size - whole), size - whole
         for s in range(count):
-            y[at + k] = maximum(y[at + k], x[seen + s * across + k])
+            best = maximum(best, load_part(x, seen + s * across + whole, rest))
+        store_part(y, at + whole, best, rest)
 
 
 @inlined
@@ -141,16 +175,17 @@ def raise_and_note(
         place = load_whole(places, at + k, best)
         for s in range(count):
             new = load(x, seen + s * across + k)
-            place = larger(new, best, broadcast(number(tap + s)), place)
-            best = maximum(best, new)
+            best, place = better(best, place, new, broadcast(number(tap + s)))
         store(y, at + k, best)
         store_whole(places, at + k, place)
-    for k in range(whole, size):
+    if whole < size:
+        best, rest = load_part(y, at + whole, size - whole), size - whole
+        place = load_whole_part(places, at + whole, best, rest)
         for s in range(count):
-            new_one, best_one = x[seen + s * across + k], y[at + k]
-            before = number(places[at + k])
-            places[at + k] = larger(new_one, best_one, number(tap + s), before)
-            y[at + k] = maximum(best_one, new_one)
+            new = load_part(x, seen + s * across + whole, rest)
+            best, place = better(best, place, new, broadcast(number(tap + s)))
+        store_part(y, at + whole, best, rest)
+        store_whole_part(places, at + whole, place, rest)
 
 
 @inlined
@@ -162,15 +197,17 @@ def add_to(x: Any, seen: int, across: int, count: int, y: Any, at: int, size: in
         for s in range(count):
             total = total + load(x, seen + s * across + k)
         store(y, at + k, total)
-    for k in range(whole, size):
+    if whole < size:
+        total, rest = load_part(y, at + whole, size - whole), size - whole
         for s in range(count):
-            y[at + k] += x[seen + s * across + k]
+            total = total + load_part(x, seen + s * across + whole, rest)
+        store_part(y, at + whole, total, rest)
 
 
 # -- sliding ---------------------------------------------------------------------------------------
 #
-# A task is one row of places of one image. ``rows``, ``columns`` and ``sizes`` are those of a
-# :class:`minnet.kernels.geometry.Plan`.
+# A task is one row of places of one image; workers take ``share`` of them at a time. ``rows``,
+# ``columns`` and ``sizes`` are those of a :class:`minnet.kernels.geometry.Plan`.
 
 
 @compiled
@@ -207,6 +244,7 @@ def _largest(
     workers: int,
     counter: Any,
     tasks: int,
+    share: int,
     x: Any,
     y: Any,
     places: Any,
@@ -215,10 +253,11 @@ def _largest(
     sizes: Any,
 ) -> None:
     for _ in prange(workers):
-        task = next_task(counter)
-        while task < tasks:
-            largest_row(task, x, y, places, rows, columns, sizes)
-            task = next_task(counter)
+        first = next_task(counter) * share
+        while first < tasks:
+            for task in range(first, min(first + share, tasks)):
+                largest_row(task, x, y, places, rows, columns, sizes)
+            first = next_task(counter) * share
 
 
 @compiled
@@ -247,6 +286,7 @@ def _mean(
     workers: int,
     counter: Any,
     tasks: int,
+    share: int,
     x: Any,
     y: Any,
     count: int,
@@ -255,10 +295,11 @@ def _mean(
     sizes: Any,
 ) -> None:
     for _ in prange(workers):
-        task = next_task(counter)
-        while task < tasks:
-            mean_row(task, x, y, count, rows, columns, sizes)
-            task = next_task(counter)
+        first = next_task(counter) * share
+        while first < tasks:
+            for task in range(first, min(first + share, tasks)):
+                mean_row(task, x, y, count, rows, columns, sizes)
+            first = next_task(counter) * share
 
 
 # -- for callers -----------------------------------------------------------------------------------
@@ -288,7 +329,8 @@ def _max_pool(x: Array, window: Window, noting: bool) -> tuple[Array, Array]:
     if y.size:
         tasks, outputs = x.shape[0] * slid.places[0], (y.reshape(-1), places.reshape(-1))
         workers, tables = workers_for(x.size), (slid.rows, slid.columns, slid.sizes)
-        _largest(workers, new_counter(), tasks, flat(x), *outputs, *tables)
+        size = share(tasks, workers)
+        _largest(workers, new_counter(), tasks, size, flat(x), *outputs, *tables)
     return y, places
 
 
@@ -302,7 +344,8 @@ def average_pool(x: Array, window: Window, count_padding: bool = False) -> Array
     if y.size:
         tasks, count = x.shape[0] * slid.places[0], divisor(window, count_padding)
         workers, tables = workers_for(x.size), (slid.rows, slid.columns, slid.sizes)
-        _mean(workers, new_counter(), tasks, flat(x), y.reshape(-1), count, *tables)
+        size = share(tasks, workers)
+        _mean(workers, new_counter(), tasks, size, flat(x), y.reshape(-1), count, *tables)
     return y
 
 

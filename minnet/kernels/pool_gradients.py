@@ -1,8 +1,8 @@
 """The gradients of pooling: from each place of the window back to the pixels that it saw.
 
 Most windows tile the image: each pixel is seen once. Then every number is written once, and a task
-is a row of places. Otherwise windows overlap or leave pixels out, so pixels are cleared first and
-then added to. Nobody else may add to the same pixels meanwhile, so a task is an image, or some
+is some rows of places. Otherwise windows overlap or leave pixels out, so pixels are cleared first
+and then added to. Nobody else may add to the same pixels meanwhile, so a task is an image, or some
 channels of one where there are fewer images than workers. A row is cleared just before the first
 window reaches it, and is still in the cache when numbers are added to it.
 
@@ -13,17 +13,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Window, plan
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import SHARES, compiled, kernel, new_counter, share, workers_for
 from minnet.kernels.panels import flat
-from minnet.kernels.places import load_whole, where_equal
+from minnet.kernels.places import load_whole, load_whole_part, where_equal
 from minnet.kernels.pool import NO_PLACES, divisor
-from minnet.kernels.vector import broadcast, lanes, load, next_task, store
-from minnet.kernels.vector_ir import BYTES
+from minnet.kernels.vector import (
+    broadcast,
+    lanes,
+    load,
+    load_part,
+    next_task,
+    store,
+    store_part,
+)
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -31,8 +37,8 @@ Shape = tuple[int, ...]
 FEWEST = 16  # channels of a task: a cache line of float32
 
 
-# The next three go through a row of places, the first at g[at]. ``columns``, ``sizes`` and
-# ``jumps`` are those of a :class:`minnet.kernels.geometry.Plan`. The pixels begin at dx[row];
+# The next two go through a row of places, the first at g[at]. ``columns`` and ``sizes``
+# are those of a :class:`minnet.kernels.geometry.Plan`. The pixels begin at dx[row];
 # ``tall`` rows of taps see them, the first of which begins with the tap of number ``tap``. Only
 # the channels from ``start`` to ``stop`` are worked on.
 
@@ -55,41 +61,25 @@ def give(
     """Give each number to the pixel whose tap it came from, and 0 to the others."""
     _, _, channels, kw, down, across = sizes
     number, none = g.dtype.type, broadcast(g.dtype.type(0))
+    rest = (stop - start) % lanes(g)
+    whole = stop - rest
     for j in range(len(columns)):
         first = row + columns[j, 0] * channels
         for r in range(tall):
             for s in range(columns[j, 2]):
                 pixel, this = first + r * down + s * across, tap + columns[j, 1] + r * kw + s
                 numbers = broadcast(number(this))
-                for k in range(start, stop, lanes(g)):
+                for k in range(start, whole, lanes(g)):
                     given = load(g, at + k)
                     mine = where_equal(load_whole(places, at + k, given), numbers, given, none)
                     store(dx, pixel + k, mine if tiled else load(dx, pixel + k) + mine)
-        at += channels
-
-
-@compiled
-def scatter(
-    g: Any,
-    places: Any,
-    at: int,
-    dx: Any,
-    row: int,
-    tap: int,
-    columns: Any,
-    sizes: Any,
-    jumps: Any,
-    start: int,
-    stop: int,
-) -> None:
-    """The same one by one, for channels that do not fill a vector."""
-    channels = sizes[2]
-    for j in range(len(columns)):
-        if columns[j, 2]:
-            origin = row + columns[j, 0] * channels - jumps[tap + columns[j, 1]]
-            for k in range(start, stop):
-                i = np.uintp(at + k)  # unsigned: then it is not checked for counting from the end
-                dx[np.uintp(origin + jumps[np.uintp(places[i])] + k)] += g[i]
+                if whole < stop:
+                    given = load_part(g, at + whole, rest)
+                    place = load_whole_part(places, at + whole, given, rest)
+                    mine = where_equal(place, numbers, given, none)
+                    if not tiled:
+                        mine = load_part(dx, pixel + whole, rest) + mine
+                    store_part(dx, pixel + whole, mine, rest)
         at += channels
 
 
@@ -109,7 +99,8 @@ def share_out(
 ) -> None:
     """Give equal shares to all pixels: ``count`` of them, or 0 for as many as are inside."""
     _, _, channels, _, down, across = sizes
-    whole = stop - (stop - start) % lanes(g)
+    rest = (stop - start) % lanes(g)
+    whole = stop - rest
     for j in range(len(columns)):
         first = row + columns[j, 0] * channels
         share = g.dtype.type(1 / (count or max(tall * columns[j, 2], 1)))
@@ -120,9 +111,11 @@ def share_out(
                 for k in range(start, whole, lanes(g)):
                     mine = shares * load(g, at + k)
                     store(dx, pixel + k, mine if tiled else load(dx, pixel + k) + mine)
-                for k in range(whole, stop):
-                    mine_one = share * g[at + k]
-                    dx[pixel + k] = mine_one if tiled else dx[pixel + k] + mine_one
+                if whole < stop:
+                    mine = shares * load_part(g, at + whole, rest)
+                    if not tiled:
+                        mine = load_part(dx, pixel + whole, rest) + mine
+                    store_part(dx, pixel + whole, mine, rest)
         at += channels
 
 
@@ -139,6 +132,7 @@ def clear(dx: Any, pixel: int, end: int, channels: int, start: int, stop: int) -
 @compiled
 def go_back(
     task: int,
+    tiled: bool,
     bands: int,
     parts: int,
     g: Any,
@@ -148,13 +142,11 @@ def go_back(
     rows: Any,
     columns: Any,
     sizes: Any,
-    jumps: Any,
 ) -> None:
     """One of the ``bands`` of rows and one of the ``parts`` of the channels of an image."""
     height, width, channels, kw, down, _ = sizes
-    (image, band), part, tiled = divmod(task // parts, bands), task % parts, bands > 1
+    (image, band), part = divmod(task // parts, bands), task % parts
     start, stop = part * channels // parts, (part + 1) * channels // parts
-    whole = stop - (stop - start) % lanes(g)
     top = image * height
     for i in range(len(rows) * band // bands, len(rows) * (band + 1) // bands):
         row, tall, tap = image * height + rows[i, 0], rows[i, 2], rows[i, 1] * kw
@@ -165,10 +157,8 @@ def go_back(
         at, first = (image * len(rows) + i) * len(columns) * channels, row * width * channels
         if not len(places):
             share_out(g, count, at, dx, first, tall, columns, sizes, start, stop, tiled)
-        elif whole > start:
-            give(g, places, at, dx, first, tap, tall, columns, sizes, start, whole, tiled)
-        if len(places) and stop > whole and tall:
-            scatter(g, places, at, dx, first, tap, columns, sizes, jumps, whole, stop)
+        else:
+            give(g, places, at, dx, first, tap, tall, columns, sizes, start, stop, tiled)
     if not tiled:
         clear(dx, top * width, (image + 1) * height * width, channels, start, stop)
 
@@ -178,6 +168,7 @@ def _back(
     workers: int,
     counter: Any,
     tasks: int,
+    tiled: bool,
     bands: int,
     parts: int,
     g: Any,
@@ -187,13 +178,12 @@ def _back(
     rows: Any,
     columns: Any,
     sizes: Any,
-    jumps: Any,
 ) -> None:
     """``places`` is empty for means; ``count`` is as for :func:`share_out`."""
     for _ in prange(workers):
         task = next_task(counter)
         while task < tasks:
-            go_back(task, bands, parts, g, places, count, dx, rows, columns, sizes, jumps)
+            go_back(task, tiled, bands, parts, g, places, count, dx, rows, columns, sizes)
             task = next_task(counter)
 
 
@@ -203,13 +193,14 @@ def _gradient(g: Array, places: Array, count: int, window: Window, input_shape: 
     dx = memory.empty(input_shape, g.dtype)
     if dx.size:
         workers = workers_for(dx.size)
-        if slid.tiled and channels % (BYTES // g.itemsize) == 0:
-            bands, parts = slid.places[0], 1
+        if slid.tiled:
+            bands, parts = min(slid.places[0], -(-SHARES * workers // n)), 1
         else:
             bands, parts = 1, _parts(n, channels, workers)
-        tables = slid.rows, slid.columns, slid.sizes, slid.jumps
+        tables = slid.rows, slid.columns, slid.sizes
         arrays = flat(g), flat(places), count, dx.reshape(-1)
-        _back(workers, new_counter(), n * bands * parts, bands, parts, *arrays, *tables)
+        tasks = n * bands * parts
+        _back(workers, new_counter(), tasks, slid.tiled, bands, parts, *arrays, *tables)
     return dx
 
 
@@ -257,6 +248,7 @@ def _take(
     workers: int,
     counter: Any,
     tasks: int,
+    share: int,
     h: Any,
     places: Any,
     taken: Any,
@@ -266,10 +258,11 @@ def _take(
     jumps: Any,
 ) -> None:
     for _ in prange(workers):
-        task = next_task(counter)
-        while task < tasks:
-            take(task, h, places, taken, rows, columns, sizes, jumps)
-            task = next_task(counter)
+        first = next_task(counter) * share
+        while first < tasks:
+            for task in range(first, min(first + share, tasks)):
+                take(task, h, places, taken, rows, columns, sizes, jumps)
+            first = next_task(counter) * share
 
 
 def max_pool_take(h: Array, places: Array, window: Window) -> Array:
@@ -283,5 +276,5 @@ def max_pool_take(h: Array, places: Array, window: Window) -> Array:
         workers, tasks = workers_for(taken.size), h.shape[0] * slid.places[0]
         arrays = flat(h), flat(places), taken.reshape(-1)
         tables = slid.rows, slid.columns, slid.sizes, slid.jumps
-        _take(workers, new_counter(), tasks, *arrays, *tables)
+        _take(workers, new_counter(), tasks, share(tasks, workers), *arrays, *tables)
     return taken

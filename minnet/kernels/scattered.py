@@ -55,16 +55,10 @@ class _Sizes(NamedTuple):
     band: int
 
 
-def possible(w_shape: Shape, window: Window, groups: int, dtype: Any) -> bool:
-    """Whether this way can be gone.
-
-    With groups or a dilation along the rows, a window's row is not one piece of memory; and rows of
-    the product must not overlap within a panel, where they are added to what is there at once.
-    """
-    _, kw, channels, _ = w_shape
-    apart = window.strides[1] * channels
-    one_piece = groups == 1 and window.dilation[1] == 1
-    return one_piece and apart >= panel_of(dtype, width_for(kw * channels, dtype))
+def possible(window: Window, groups: int) -> bool:
+    """Whether this way can be gone: with groups, or with a dilation along the rows, a window's row
+    is not one piece of memory."""
+    return groups == 1 and window.dilation[1] == 1
 
 
 @functools.lru_cache(maxsize=1024)
@@ -75,7 +69,7 @@ def worth_while(
     _, kw, channels, _ = w_shape
     scattering = g_shape[2] * _filled(kw * channels, dtype)
     collecting = -(-input_shape[2] // window.strides[1]) * kw * _filled(channels, dtype)
-    return possible(w_shape, window, groups, dtype) and 1.1 * scattering < collecting
+    return possible(window, groups) and 1.1 * scattering < collecting
 
 
 def _filled(columns: int, dtype: Any) -> int:

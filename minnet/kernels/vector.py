@@ -82,6 +82,42 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), emit
 
 
+def _load_part(array: Any, index: int, count: int) -> Any:
+    vector = np.zeros(lanes(array), array.dtype)
+    count = max(0, min(count, len(vector)))
+    vector[:count] = array[index : index + count]
+    return vector
+
+
+@emitted(_load_part)
+def load_part(typing: Any, array: Any, index: Any, count: Any) -> Any:
+    """The first ``count`` numbers of a vector, and zeros; what lies behind them is not read."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = ir.pointer(context, builder, signature.args[0], *arguments[:2])
+        mask = ir.first_lanes(builder, start.type.pointee, arguments[2])
+        return ir.load_part(builder, mask, start)
+
+    return VectorType(array.dtype)(array, types.intp, types.intp), emit
+
+
+def _store_part(array: Any, index: int, vector: Any, count: int) -> None:
+    array[index : index + count] = vector[:count]
+
+
+@emitted(_store_part)
+def store_part(typing: Any, array: Any, index: Any, vector: Any, count: Any) -> Any:
+    """Store the first ``count`` numbers of a vector."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = ir.pointer(context, builder, signature.args[0], *arguments[:2])
+        mask = ir.first_lanes(builder, start.type.pointee, arguments[3])
+        ir.store_part(builder, mask, arguments[2], start)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), emit
+
+
 @emitted(_store)
 def store_uncached(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """Store what will not be read soon: it goes to memory without displacing what is in the cache.

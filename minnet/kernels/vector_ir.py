@@ -76,15 +76,53 @@ def store_uncached(builder: Any, value: Value, start: Value) -> None:
     instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
 
 
-def _place(builder: Any, start: Value, offset: Value | int) -> Value:
+def first_lanes(builder: Any, element: Any, count: Value) -> Value:
+    """The first ``count`` lanes of a vector of so large elements, as a mask; count may be less
+    than 0 or more than there are, within 32 bits."""
+    lanes = lanes_of(element)
+    numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, broadcast(builder, builder.trunc(count, I32), lanes))
+
+
+def load_part(builder: Any, mask: Value, start: Value, offset: Value | int = 0) -> Value:
+    """:func:`load` of the lanes in the mask; the others are 0, and their memory is not read."""
+    place = _place(builder, start, offset, mask.type.count)
+    kind = place.type.pointee
+    signature = ir.FunctionType(kind, [place.type, I32, mask.type, kind])
+    name = f"llvm.masked.load.{_suffix(kind)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    align = ir.Constant(I32, _alignment(start))
+    return builder.call(function, [place, align, mask, ir.Constant(kind, None)])
+
+
+def store_part(
+    builder: Any, mask: Value, value: Value, start: Value, offset: Value | int = 0
+) -> None:
+    """:func:`store` of the lanes in the mask; the memory of the others stays as it is."""
+    place = _place(builder, start, offset, mask.type.count)
+    kind = place.type.pointee
+    signature = ir.FunctionType(ir.VoidType(), [kind, place.type, I32, mask.type])
+    name = f"llvm.masked.store.{_suffix(kind)}.p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    builder.call(function, [value, place, ir.Constant(I32, _alignment(start)), mask])
+
+
+def _suffix(kind: Any) -> str:
+    """What LLVM's functions call a kind of vector in their names: v8f32."""
+    numbers = {"float": "f32", "double": "f64", "i32": "i32"}
+    return f"v{kind.count}{numbers[str(kind.element)]}"
+
+
+def _place(builder: Any, start: Value, offset: Value | int, lanes: int | None = None) -> Value:
     if isinstance(offset, int):
         offset = int64(offset)
     element = start.type.pointee
-    return builder.bitcast(builder.gep(start, [offset]), vector_of(element).as_pointer())
+    kind = vector_of(element) if lanes is None else ir.VectorType(element, lanes)
+    return builder.bitcast(builder.gep(start, [offset]), kind.as_pointer())
 
 
 def _alignment(start: Value) -> int:
-    return 4 if isinstance(start.type.pointee, ir.FloatType) else 8
+    return 8 if isinstance(start.type.pointee, ir.DoubleType) else 4
 
 
 def shuffle(builder: Any, a: Value, b: Value, lanes: Sequence[int]) -> Value:
@@ -92,9 +130,9 @@ def shuffle(builder: Any, a: Value, b: Value, lanes: Sequence[int]) -> Value:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
 
 
-def broadcast(builder: Any, number: Value) -> Value:
-    """A number in every lane."""
-    kind = vector_of(number.type)
+def broadcast(builder: Any, number: Value, lanes: int | None = None) -> Value:
+    """A number in every lane, of which there are as many as fit into a register."""
+    kind = ir.VectorType(number.type, lanes or lanes_of(number.type))
     undefined = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(undefined, number, ir.Constant(I32, 0))
     return shuffle(builder, first, undefined, [0] * kind.count)
@@ -103,7 +141,7 @@ def broadcast(builder: Any, number: Value) -> Value:
 def multiply_add(builder: Any, a: Value, b: Value, c: Value) -> Value:
     """a·b + c, rounded once where the machine can, twice where it cannot."""
     kind = a.type
-    name = f"llvm.fmuladd.v{kind.count}{'f32' if isinstance(kind.element, ir.FloatType) else 'f64'}"
+    name = f"llvm.fmuladd.{_suffix(kind)}"
     signature = ir.FunctionType(kind, [kind] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
 

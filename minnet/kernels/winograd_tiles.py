@@ -108,10 +108,10 @@ def plan(
     if 9 * n * rows * columns * channels * filters < FEW:
         return None
     tiles = {m: n * -(-rows // m) * -(-columns // m) for m in (4, 2)}
+    # As if the weights were ready: another m for a first time would be compiled for that alone.
+    m = min(tiles, key=lambda m: (m + 2) ** 2 * (tiles[m] + READ))
     extra = READ if ready else READ + TRANSFORM
-    costs = {m: (m + 2) ** 2 * (count + extra) for m, count in tiles.items()}
-    m = min(costs, key=costs.__getitem__)
-    if 9 * n * rows * columns < costs[m]:
+    if 9 * n * rows * columns < (m + 2) ** 2 * (tiles[m] + extra):
         return None
     return Plan(m, *schedule(tiles[m], channels, filters, workers))
 
@@ -119,13 +119,13 @@ def plan(
 def schedule(tiles: int, channels: int, filters: int, workers: int) -> tuple[int, bool]:
     """How many tiles a chunk has, and whether to work in phases instead.
 
-    A chunk of 24 tiles and 64 channels fills a second-level cache. Where the weights take far more
-    room than that, it pays to read them half as often. In phases they are read once, but workers
+    A chunk of 36 tiles and 64 channels fills a second-level cache. Where the weights take far more
+    room than that, it pays to read them less often. In phases they are read once, but workers
     wait for each other: that is for tiles too few to make a chunk for each.
     """
     if tiles <= max(64, 16 * workers):
         return tiles, True
-    return 48 if channels * filters >= 1 << 17 else 24, False
+    return 48 if channels * filters >= 1 << 17 else 36, False
 
 
 # -- reading ---------------------------------------------------------------------------------------

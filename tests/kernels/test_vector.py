@@ -16,9 +16,11 @@ from minnet.kernels.vector import (
     fma,
     lanes,
     load,
+    load_part,
     maximum,
     next_task,
     store,
+    store_part,
     transpose,
 )
 from minnet.kernels.vector_ir import BYTES
@@ -54,6 +56,35 @@ def test_arithmetic(dtype: Any, special: float) -> None:
         _arithmetic(x, out)
         expected = [a + b, a - b, a * b, a * b + c, np.maximum(a, b), np.where(a < c, c, a)]
     np.testing.assert_allclose(out.reshape(6, n), expected, rtol=4 * np.finfo(dtype).eps, atol=1e-7)
+
+
+@njit
+def _part(x, start, y, to, count):  # type: ignore[no-untyped-def]
+    store_part(y, to, load_part(x, start, count), count)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_part_of_a_vector_at_the_end_of_an_array(dtype: Any) -> None:
+    n = _width(dtype)
+    for count in range(n + 1):
+        x = np.arange(1, count + 3, dtype=dtype)
+        y = np.zeros(count + 4, dtype)
+        _part(x, 2, y, 1, count)
+        np.testing.assert_array_equal(y, [0, *x[2:], 0, 0, 0])
+
+
+@njit
+def _filled(x, count, y):  # type: ignore[no-untyped-def]
+    store(y, 0, load_part(x, 0, count))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_rest_of_a_part_is_zeros(dtype: Any) -> None:
+    n = _width(dtype)
+    for count in (-3, 0, 1, n - 1, n, n + 5):
+        x, y = np.ones(n + 5, dtype), np.full(n, 7, dtype)
+        _filled(x, count, y)
+        assert y.tolist() == [1.0] * min(max(count, 0), n) + [0.0] * (n - min(max(count, 0), n))
 
 
 @njit
