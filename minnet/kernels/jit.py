@@ -238,6 +238,7 @@ class _Threads:
 
     forked = False  # true in the child of a process whose threads were running
     started = False
+    count: Any = numba.get_num_threads
     openmp: Any = None  # asks GNU OpenMP for its limit, which threadpoolctl sets
     openmp_default = 0
 
@@ -251,6 +252,8 @@ def _start_threads() -> None:
     from numba.np.ufunc import parallel
 
     parallel._launch_threads()
+    # What numba.get_num_threads asks, after two locks that only matter before there are threads.
+    _Threads.count = staticmethod(getattr(parallel, "_get_num_threads", numba.get_num_threads))
     if numba.threading_layer() == "omp":
         omppool = importlib.import_module("numba.np.ufunc.omppool")
         # A library's symbols include those of the libraries it was linked with.
@@ -280,7 +283,7 @@ def workers_for(work: int) -> int:
         return 1
     if not _Threads.started:
         _start_threads()
-    count = int(numba.get_num_threads())
+    count = int(_Threads.count())
     if _Threads.openmp is not None:
         allowed = _Threads.openmp()
         if allowed != _Threads.openmp_default:
