@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -168,9 +169,9 @@ def reshape(x: Any, shape: int | Sequence[int]) -> Any:
     wanted = (shape,) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     full = wanted
     if -1 in wanted:
-        known = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
+        known = math.prod([n for n in wanted if n != -1])
         full = tuple(x.size // known if n == -1 and known else n for n in wanted)
-    fits = int(np.prod(full, dtype=np.int64)) == x.size
+    fits = math.prod(full) == x.size
     if not fits or any(n < 0 for n in full) or wanted.count(-1) > 1:
         raise ShapeError(
             mismatch("operation 'reshape'", f"a shape of {x.size} elements", f"{wanted}")
