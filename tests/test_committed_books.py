@@ -166,8 +166,10 @@ def test_layers_of_long_names_have_room_for_them(tmp_path: Path) -> None:
     export_xlsx(model, np.ones((1, 1, 1, 2)), path=path)
     cut = texts_cut_off(path)
     assert all(text.startswith("contents!") for text in cut), cut
-    names = [c.value for c in open_book(path).cells("network").values() if "nnn" in str(c.value)]
-    assert names and all(str(name).endswith("…") for name in names)
+    shown = [str(content.value) for content in open_book(path).cells("network").values()]
+    for name in ("a_rather_long_name_of_a_layer · MaxPooling2D 1×1", "flattened_to_two_numbers · F"):
+        assert [text for text in shown if text.startswith(name) and text.endswith("→")]
+    assert [text for text in shown if text.startswith("nnn") and text.endswith("…")]
 
 
 @pytest.mark.slow  # opens all of them in LibreOffice
