@@ -167,7 +167,7 @@ def test_layers_of_long_names_have_room_for_them(tmp_path: Path) -> None:
     cut = texts_cut_off(path)
     assert all(text.startswith("contents!") for text in cut), cut
     shown = [str(content.value) for content in open_book(path).cells("network").values()]
-    for name in ("a_rather_long_name_of_a_layer · MaxPooling2D 1×1", "flattened_to_two_numbers · F"):
+    for name in ("a_rather_long_name_of_a_layer · Max", "flattened_to_two_numbers · Flatten"):
         assert [text for text in shown if text.startswith(name) and text.endswith("→")]
     assert [text for text in shown if text.startswith("nnn") and text.endswith("…")]
 
