@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import openpyxl
 import pytest
+from openpyxl.utils import get_column_letter
 
+from minnet import Dense, Flatten, MaxPooling2D, Sequential, export_xlsx
 from minnet.demos import collab, conv, digits, entropy, graddesc, layers, linear, universal, xor
 from minnet.spreadsheet.check_sheet import CHECK
 from minnet.spreadsheet.names import a1
@@ -100,6 +105,71 @@ def test_a_committed_book_is_what_the_demo_writes(name: str, tmp_path: Path) -> 
 def test_a_committed_book_is_confirmed_by_ironcalc(name: str) -> None:
     report = verify_xlsx(committed(name))
     assert report.ok, report.summary()
+
+
+def test_the_readme_checks_the_book_that_is_there() -> None:
+    printed = (SPREADSHEETS.parent / "README.md").read_text(encoding="utf-8")
+    counted = verify_xlsx(committed("layers")).summary().partition(" formula cells")[0]
+    assert f"{counted} formula cells recalculated by IronCalc" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake"),
+    [
+        ("layers", "LOG has base 10"),
+        ("random", "standard deviation of 2/n"),
+        ("entropy", "LOG has base 10"),
+        ("conv", "25 columns wide"),
+        ("graddesc", "J5 reads Intro!F5"),
+        ("collab", "not divided by the number of ratings"),
+    ],
+)
+def test_the_first_sheet_says_where_the_lesson_errs(name: str, mistake: str) -> None:
+    cells = open_book(committed(name)).cells("contents").values()
+    assert any(mistake in content.value for content in cells if isinstance(content.value, str))
+
+
+def texts_cut_off(path: Path) -> list[str]:
+    """Texts that reach into the next cell with something in it."""
+    cut = []
+    for sheet in openpyxl.load_workbook(path):
+        widths = {k: d.width for k, d in sheet.column_dimensions.items()}
+        rows: dict[int, dict[int, Any]] = {}
+        for cell in (cell for row in sheet.iter_rows() for cell in row if cell.value is not None):
+            rows.setdefault(cell.row, {})[cell.column] = cell
+        for cells in rows.values():
+            for column, after in pairwise(sorted(cells)):
+                cell = cells[column]
+                lies = cell.alignment
+                flows = cell.data_type == "s" and lies.horizontal is None and not lies.wrap_text
+                room = sum(widths.get(get_column_letter(k), 8.4) for k in range(column, after))
+                wide = 0.9 if cell.font.bold else 0.85  # Calibri, in digits at the size of 11
+                if flows and len(cell.value) * cell.font.size / 11 * wide > room:
+                    cut.append(f"{sheet.title}!{cell.coordinate}: {cell.value}")
+    return cut
+
+
+@pytest.mark.parametrize("name", [name for name in DEMOS if name not in LONG])
+def test_no_text_is_cut_off(name: str) -> None:
+    assert not texts_cut_off(committed(name))
+
+
+def test_layers_of_long_names_have_room_for_them(tmp_path: Path) -> None:
+    model = Sequential(
+        [
+            MaxPooling2D(1, input_shape=(1, 1, 2), name="a_rather_long_name_of_a_layer"),
+            Flatten(name="flattened_to_two_numbers"),
+            Dense(2, "softmax", name="n" * 200),
+        ]
+    )
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, np.ones((1, 1, 1, 2)), path=path)
+    cut = texts_cut_off(path)
+    assert all(text.startswith("contents!") for text in cut), cut
+    shown = [str(content.value) for content in open_book(path).cells("network").values()]
+    for name in ("a_rather_long_name_of_a_layer · Max", "flattened_to_two_numbers · Flatten"):
+        assert [text for text in shown if text.startswith(name) and text.endswith("→")]
+    assert [text for text in shown if text.startswith("nnn") and text.endswith("…")]
 
 
 @pytest.mark.slow  # opens all of them in LibreOffice

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from minnet.spreadsheet.recalculate import Recalculated
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.tensor import Array
 
-LESSON = Path(__file__).parent.parent.parent / "shared" / "lesson"
+LESSON = Path(os.environ.get("MINNET_LESSON", "not given"))
 
 
 def named(path: Path, name: str, sheet: str | None = None) -> Array:

@@ -21,6 +21,16 @@ SCORES = {
 }
 IS_CAT = [True, True, False, False, True]
 PREDICTIONS = [0.5, 0.98, 0.9, 0.5, 0.9]
+NOTES = (
+    "Two sheets of fast.ai's entropy_example.xlsx side by side: softmax over five scores and its "
+    "loss for a picture of a cat; and binary cross-entropy, for five pictures of which a network "
+    "says how likely a cat is.",
+    "The lesson's LOG has base 10: where it shows 0.3010 for a prediction of 0.5, ln gives 0.6931. "
+    "Losses of neural networks take ln, because softmax − target is the gradient of that one, and "
+    "so it is here: divide by ln(10) = 2.3026 for the lesson's numbers.",
+    "The lesson draws its five scores at random; here they are as its file was saved. The total is "
+    "a sum of both losses only because a backward pass starts at one number.",
+)
 
 
 def inputs() -> dict[str, Array]:
@@ -49,7 +59,7 @@ def run(output: PathLike = "entropy.xlsx") -> None:
     """Print both parts of the lesson and write them as one live book."""
     path = workbook_path(output)
     title = f"entropy: scores of {', '.join(SCORES)}; then five times: is it a cat?"
-    export = export_xlsx(entropy, inputs=inputs(), path=path, title=title)
+    export = export_xlsx(entropy, inputs=inputs(), path=path, title=title, notes=NOTES)
 
     scores = np.array(list(SCORES.values()))
     probabilities = ops.softmax(scores)

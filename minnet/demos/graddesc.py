@@ -139,14 +139,12 @@ def run(output: PathLike = "graddesc.xlsx") -> dict[str, list[float]]:
         first.heights[row] = 15 * math.ceil(len(note) / 150)
         row += 1
     top = row + 2
-    put(top - 2, 1, "root mean square error of each epoch", style=style("label"))
-    put(top - 1, 1, "sheet", style=style("label"))
+    put(top - 1, 1, "root mean square error of each epoch, by sheet", style=style("label"))
     put(top, 1, "epoch", style=style("column"))
     for epoch in range(1, EPOCHS + 1):
         put(top + epoch, 1, epoch, style=style("integer"))
     for column, (name, ledger) in enumerate(ledgers.items(), 2):
-        book.link(CONTENTS, (top - 1, column), name, name)
-        put(top, column, name, style=style("number column"))
+        book.link(CONTENTS, (top, column), name, name, style="link column")
         for epoch, error in enumerate(errors[name]):
             area = f"{quote_sheet(name)}!{ledger.area('squares', epoch)}"
             put(top + 1 + epoch, column, error, f"SQRT(AVERAGE({area}))", style("decimal"))

@@ -36,6 +36,15 @@ WEIGHTS = [
 ]
 
 
+#: What the book of fixed weights says about the lesson's sheet ``fixed``.
+FIXED_NOTES = (
+    "The numbers are those of sheet 'fixed' of fast.ai's layers_example.xlsx, but for the loss: "
+    "its LOG has base 10 and gives 0.528, while the gradient it uses, softmax − y, is that of ln, "
+    "which gives 1.217. ln stands here.",
+    "It changes the last weights alone; here all three layers learn. Sheet 'step 2' begins with "
+    "the new weights, and 'training' shows by how much the loss has fallen. What the lesson calls "
+    "'modified to test d' is sheet 'check': choose any weight and nudge it.",
+)
 #: What the book of drawn weights says about the lesson's sheet ``random``.
 NOTES = (
     "Sheet 'random' of fast.ai's layers_example.xlsx, with what it leaves out: the gradients of "
@@ -87,7 +96,7 @@ def run(output: PathLike = "layers.xlsx") -> dict[str, Array]:
     """Compute the lesson's numbers, print them, and write them as a live book."""
     path = workbook_path(output)
     model = network()
-    export = export_xlsx(model, X, Y, path)
+    export = export_xlsx(model, X, Y, path, steps=2, notes=FIXED_NOTES)
 
     print("The lesson's network, 3 -> 4 -> 3 -> 2, for x = (2, 3, 1) and y = (0, 1)\n")
     values = train_one_step(model)

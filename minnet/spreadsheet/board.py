@@ -68,14 +68,21 @@ class _Placed(Page):
         role = "result" if block.node.kind == "target" else role
         return colour_scale(role, block.node.value)
 
+    def _title(self, block: Block) -> str:
+        """A column of names has no room for its shape beside the next block's title."""
+        return self.labels.short(block.node) if _is_names(block) else super()._title(block)
+
     def _words(self, block: Block) -> str:
-        """A column of names has no room for an explanation."""
-        names = block.node.kind == "input" and block.width == 1
-        return "" if names else super()._words(block)
+        """Nor for an explanation."""
+        return "" if _is_names(block) else super()._words(block)
 
     def _signs(self, band_titles: Mapping[str, str]) -> Iterable[Sign]:
         width = self.last_column - 1
         return [Sign(row, 1, width, band_titles[b], f"band {b}") for b, row in self.bars.items()]
+
+
+def _is_names(block: Block) -> bool:
+    return block.node.kind == "input" and block.width == 1
 
 
 class Board:

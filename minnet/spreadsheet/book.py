@@ -43,6 +43,8 @@ CLASS_COLUMNS, LATER_CLASS_COLUMNS = (5, 6, 8, 9), (13, 15, 17, 18)
 MOST_ANSWERS = 100  # rows
 ANSWER_WIDTH = 14.0  # characters
 COLUMNS_OF_A_PAGE = 60  # that can still be read on paper
+#: A column of the table of answers: its title, what it is in words, and its cells by their rows.
+AnswerColumn = tuple[str, str, Callable[[int], Reading]]
 
 
 class Book:
@@ -106,11 +108,19 @@ class Book:
             value = None if k else text
             self.rows[sheet].put(row, column + k, value, style=self.styles.text("strip"))
 
-    def link(self, sheet: str, cell: tuple[int, int], text: str, to: str, at: str = "A1") -> None:
+    def link(
+        self,
+        sheet: str,
+        cell: tuple[int, int],
+        text: str,
+        to: str,
+        at: str = "A1",
+        style: str = "link",
+    ) -> None:
         """A cell that leads to another sheet."""
         row, column = cell
         rows = self.rows[sheet]
-        rows.put(row, column, text, style=self.styles.text("link"))
+        rows.put(row, column, text, style=self.styles.text(style))
         target = f"{quote_sheet(to)}!{at}"
         rows.hyperlinks.append(Hyperlink(ref=a1(row, column), location=target))
 
@@ -160,11 +170,13 @@ class StepSheet:
             drawn = draws.links(self.plan, self.formulas)
             self.formulas = Formulas(self.plan, RATE, {**(links or {}), **drawn})
         rule = {UPDATE: f"UPDATE   {step.rule}"}
-        self.page.write(self.formulas, rule, explained=self.is_first)
         self._answers = answers_of(step, self.plan, self.formulas, look.class_names)
         self._accuracy = None if self._answers is None else self._answers.accuracy()
+        columns = self._answer_columns()
+        beside = self.page.layout.reserve(len(columns)) if columns else 0
+        self.page.write(self.formulas, rule, explained=self.is_first)
         self._write_header(heading)
-        self._write_answers()
+        self._write_answers(beside, columns)
         self._name_blocks()
         self.sheet.freeze_panes = "A4"
         self._fit_page()
@@ -238,20 +250,28 @@ class StepSheet:
         """A way on to the step after this one."""
         self.book.link(self.title, (3, 22), f"{other.title} →", other.title)
 
-    def _write_answers(self) -> None:
-        """At the end of the forward pass, for each row: the class, how sure, and what was right."""
+    def _answer_columns(self) -> list[AnswerColumn]:
+        """For each row of a classifier: the class, how sure, and what was right."""
         answers = self._answers
         if answers is None or not answers.single or answers.rows > MOST_ANSWERS:
-            return
-        put, style = self.rows.put, self.book.styles.text
-        top, first = self.block(answers.found).row, self.page.layout.last_column + 2
-        readings: list[tuple[str, str, Callable[[int], Reading]]] = [
+            return []
+        columns: list[AnswerColumn] = [
             ("class", "the largest in its row", answers.answer),
-            ("how sure", "how large", answers.sureness),
+            ("how sure", "its probability", answers.sureness),
         ]
         if answers.has_targets:
-            readings.append(("target", "the right class", answers.wanted))
-        for column, (title, words, read) in enumerate(readings, first):
+            columns.append(("target", "the right class", answers.wanted))
+        return columns
+
+    def _write_answers(self, first: int, columns: Sequence[AnswerColumn]) -> None:
+        """At the end of the forward pass, from column ``first``."""
+        answers = self._answers
+        if answers is None or not columns:
+            return
+        put, style = self.rows.put, self.book.styles.text
+        top = self.block(answers.found).row
+        self.book.strip(self.title, top - 3, first, len(columns), "answers")
+        for column, (title, words, read) in enumerate(columns, first):
             put(top - 2, column, title, style=style("label"))
             put(top - 1, column, words, style=style("words"))
             look = style("reading" if title == "how sure" else "verdict")

@@ -169,5 +169,5 @@ def _typeset(formula: str) -> str:
     )
 
 
-def shorten(text: str) -> str:
-    return text if len(text) <= LONGEST_WORDS else text[: LONGEST_WORDS - 1] + "…"
+def shorten(text: str, most: int = LONGEST_WORDS) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from minnet.errors import WorkbookError
 from minnet.spreadsheet.blocks import COLUMN, TRANSPOSED, Block
 from minnet.spreadsheet.explanations import short_shape
-from minnet.spreadsheet.labels import Labels
+from minnet.spreadsheet.labels import Labels, shorten
 from minnet.spreadsheet.names import MAX_COLUMNS, MAX_ROWS
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node, Scope
@@ -23,7 +23,9 @@ BANDS = (FORWARD, BACKWARD, UPDATE)
 TITLE_ROWS = 2  # a block's name and its formula in words
 FIRST_BAND_ROW = 4  # above it: title, how to read, learning rate and loss
 NAME_CHARACTERS, WORDS_CHARACTERS = 7.0, 10.0  # that fit above one column, by size of type
-WIDEST_TITLE = 5  # columns
+WIDEST_TITLE, WIDEST_STRIP_TITLE = 5, 10  # columns
+STRIP_CHARACTERS = 7.5  # of a layer's name, above one column
+ARROW = 3  # characters, after the name or before it
 NARROWEST_BAR = 12  # columns
 COLUMN_WIDTH = 6.9
 Place = tuple[int, int]  # row, column
@@ -88,6 +90,13 @@ class Layout:
         self.last_row = self._set_rows(first_row)
         check_size(self.last_row, self.last_column)
 
+    def reserve(self, columns: int) -> int:
+        """Lengthen the bars over so many columns more, at the right; gives the first of these."""
+        first = self.last_column + 2
+        self.last_column = first + columns - 1
+        check_size(self.last_row, self.last_column)
+        return first
+
     # -- what stands around the blocks -------------------------------------------------------------
 
     def title(self, block: Block) -> str:
@@ -109,12 +118,12 @@ class Layout:
             width = max(self.last_column, NARROWEST_BAR)
             yield Sign(row, 1, width, band_titles[band], f"band {band}")
             for strip in self.strips:
-                text = scope_title(strip.scope)
+                columns = strip.last - strip.first + 1
+                text = shorten(scope_title(strip.scope), int(columns * STRIP_CHARACTERS) - ARROW)
                 if band == FORWARD and strip is not self.strips[-1]:
                     text = f"{text}  →"
                 elif band == BACKWARD and strip is not self.strips[0]:
                     text = f"←  {text}"
-                columns = strip.last - strip.first + 1
                 yield Sign(row + 1, strip.first, columns, text, "strip", strip.scope)
 
     def widths(self) -> dict[int, float]:
@@ -144,7 +153,10 @@ class Layout:
                         b.column = column
                 column += max(self._width(b) for bands in stack.values() for b in bands) + 1
                 before = block
-            self.strips.append(Strip(scope, first, max(first, column - 2)))
+            name = math.ceil((len(scope_title(scope)) + ARROW) / STRIP_CHARACTERS)
+            last = max(column - 2, first + min(name, WIDEST_STRIP_TITLE) - 1)
+            self.strips.append(Strip(scope, first, last))
+            column = last + 2
         return column - 2
 
     def _ends_the_rows_of(self, bias: Block, weight: Block) -> bool:

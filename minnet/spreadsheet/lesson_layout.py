@@ -61,6 +61,12 @@ class LessonLayout:
         self.last_row = row
         check_size(self.last_row, self.last_column)
 
+    def reserve(self, columns: int) -> int:
+        """The first of so many columns beside everything: the bars belong to what is below them."""
+        first = self.last_column + 2
+        check_size(self.last_row, first + columns - 1)
+        return first
+
     # -- what stands around the blocks -------------------------------------------------------------
 
     def title(self, block: Block) -> str:

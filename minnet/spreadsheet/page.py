@@ -139,7 +139,7 @@ class Page:
     def _write_block(self, block: Block, formulas: Formulas) -> None:
         style = self.styles.text
         title, words = self.layout.places_of_words(block)
-        self.rows.put(*title, self.layout.title(block), style=style("label"))
+        self.rows.put(*title, self._title(block), style=style("label"))
         if words is not None:
             self.rows.put(*words, self._words(block), style=style("words"))
         write = formulas.writer(block)
@@ -151,6 +151,9 @@ class Page:
         rule = self._colours(block, role)
         if rule is not None:
             self.sheet.conditional_formatting.add(self.area(block).replace("$", ""), rule)
+
+    def _title(self, block: Block) -> str:
+        return self.layout.title(block)
 
     def _words(self, block: Block) -> str:
         return self.labels.words(block.node)

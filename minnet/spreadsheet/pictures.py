@@ -84,7 +84,9 @@ def as_pixels(values: Array) -> Array:
     return pixels
 
 
-def place_histogram(sheet: Worksheet, at: str, values: Reference, edges: Reference) -> None:
+def place_histogram(
+    sheet: Worksheet, at: str, values: Reference, edges: Reference, edge_format: str
+) -> None:
     """Bars without gaps of how many numbers lie in each bin."""
     chart = BarChart()
     chart.add_data(values)
@@ -94,7 +96,7 @@ def place_histogram(sheet: Worksheet, at: str, values: Reference, edges: Referen
     chart.height, chart.width = 12.2, 14.5  # centimetres
     chart.title = "share of the numbers, by size"
     chart.x_axis.delete = chart.y_axis.delete = False  # openpyxl hides both unless told otherwise
-    chart.x_axis.number_format = "0.##"
+    chart.x_axis.number_format = edge_format
     chart.y_axis.number_format = "0%"
     chart.x_axis.tickLblPos = "low"
     series = chart.series[0]

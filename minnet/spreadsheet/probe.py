@@ -126,7 +126,8 @@ class ProbeSheet:
         first, last = top + 2, top + 1 + BINS
         ends = (absolute_coordinate(a1(row, LEFT + 2)) for row in (first, last))
         all_of_them, total = ":".join(ends), int(found.counts.sum())
-        edges_look = style.block("helper", number_format(found.edges))
+        edge_format = number_format(found.edges)
+        edges_look = style.block("helper", edge_format)
         for k, row in enumerate(range(first, last + 1)):
             for column, edge in ((LEFT, found.edges[k]), (LEFT + 1, found.edges[k + 1])):
                 put(row, column, float(edge), style=edges_look)
@@ -138,7 +139,7 @@ class ProbeSheet:
         self._book.name(probe_name(self.stage.name, SHARES), self.title, ":".join(ends))
         shares = Reference(self.sheet, min_col=LEFT + 3, min_row=first, max_row=last)
         edges = Reference(self.sheet, min_col=LEFT, min_row=first, max_row=last)
-        place_histogram(self.sheet, a1(top + 1, LEFT + 5), shares, edges)
+        place_histogram(self.sheet, a1(top + 1, LEFT + 5), shares, edges, edge_format)
 
     def _write_pictures(self, top: int) -> int:
         """All channels, and filters of three channels in colour; gives the last column."""

@@ -15,9 +15,10 @@ import signal
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -35,7 +36,7 @@ _FORMULA_CELL = re.compile(
 _DRAW = re.compile(rb">NORMINV\(RAND\(\),0,[^<,()]*\)<")
 _FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 _CELL_TYPE = re.compile(rb"""\st\s*=\s*(?:"[^"]*"|'[^']*')""")
-_END_OF_CELLS = re.compile(rb"</(?:\w+:)?sheetData>")
+_END_OF_CELLS = re.compile(rb"</(?P<prefix>\w+:|)sheetData>")
 
 _SOFFICE = ("soffice", "libreoffice", "/Applications/LibreOffice.app/Contents/MacOS/soffice")
 # 0 is "always recalculate"; otherwise LibreOffice believes the stored values.
@@ -61,6 +62,48 @@ def strip_cached_values(source: str | os.PathLike[str], target: str | os.PathLik
             copy.writestr(part, _stripped(package, part, data) if part in sheets else data)
 
 
+def hold_values(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    again: Mapping[str, Sequence[str]],
+) -> dict[str, int]:
+    """Copy a workbook with the stored values in place of its formulas, and some formulas again.
+
+    ``again``: formulas by their sheets. They stand side by side in a row below everything, and so
+    are worked out from the numbers that are stored in the cells they name. Gives those rows.
+    """
+    package = Package(read_file(source), Path(source))
+    book = Book(package)
+    rows = {title: max(row for row, _ in book.cells(title)) + 2 for title in again}
+    sheets = {book.part(title): title for title in book.sheets}
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as copy:
+        for part in package.parts:
+            data = package.read(part)
+            end = _END_OF_CELLS.search(data) if part in sheets else None
+            if end is not None:
+                cells = _FORMULA_CELL.sub(_without_formula, data[: end.start()])
+                title = sheets[part]
+                row = _row_of(again.get(title, ()), rows.get(title, 0), end["prefix"])
+                data = cells + row + data[end.start() :]
+            copy.writestr(part, data)
+    return rows
+
+
+def _row_of(formulas: Sequence[str], row: int, prefix: bytes) -> bytes:
+    if not formulas:
+        return b""
+    p = prefix.decode()
+    cells = [
+        f'<{p}c r="{a1(row, column)}" t="str"><{p}f>{escape(formula)}</{p}f></{p}c>'
+        for column, formula in enumerate(formulas, 1)
+    ]
+    return f'<{p}row r="{row}">{"".join(cells)}</{p}row>'.encode()
+
+
+def _without_formula(cell: re.Match[bytes]) -> bytes:
+    return cell[0].replace(cell["formula"], b"")
+
+
 def _stripped(package: Package, part: str, data: bytes) -> bytes:
     end = _END_OF_CELLS.search(data)
     if end is None:
@@ -74,7 +117,7 @@ def _stripped(package: Package, part: str, data: bytes) -> bytes:
 
 def _without_value(cell: re.Match[bytes]) -> bytes:
     if _DRAW.search(cell["formula"]) and cell["value"]:
-        return cell[0].replace(cell["formula"], b"")
+        return _without_formula(cell)
     # As text without content, because IronCalc prints a warning for a number without one.
     about = _CELL_TYPE.sub(b"", cell["about"] or b"") + b' t="str"'
     prefix = cell["prefix"]

@@ -62,6 +62,11 @@ _TEXT_STYLES: dict[str, dict[str, Any]] = {
         "border": Border(bottom=Side(style="medium", color="1F4E79")),
         "alignment": Alignment(horizontal="right"),
     },
+    "link column": {
+        "font": Font(name=FONT, bold=True, size=10, color="0563C1", underline="single"),
+        "border": Border(bottom=Side(style="medium", color="1F4E79")),
+        "alignment": Alignment(horizontal="right"),
+    },
     "knob": {
         "font": Font(name=FONT, bold=True, color=_INPUT_BLUE),
         "fill": _solid(_YELLOW),

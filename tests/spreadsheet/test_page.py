@@ -193,6 +193,15 @@ def test_each_row_has_its_class_by_name(tmp_path: Path) -> None:
     assert lint_xlsx(path) == []
 
 
+def test_the_table_of_classes_stands_below_the_bar(tmp_path: Path) -> None:
+    network = exported(tmp_path / "book.xlsx", classifier(), X, Y)["network"]
+    (title,) = [c for row in network.iter_rows() for c in row if c.value == "answers"]
+    bar = network.cell(title.row - 1, 1).fill.fgColor.rgb
+    last = title.column + 2  # class, how sure, target
+    assert all(network.cell(title.row - 1, c).fill.fgColor.rgb == bar for c in range(1, last + 1))
+    assert network.cell(title.row - 1, last + 1).fill.fgColor.rgb != bar
+
+
 def test_the_class_follows_an_edit(tmp_path: Path) -> None:
     path, model = tmp_path / "book.xlsx", classifier()
     export_xlsx(model, X[:1], path=path, class_names=NAMES)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import minnet
 from minnet.errors import ArgumentError, WorkbookError
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.reader import CellError
@@ -95,6 +97,50 @@ def test_a_wrong_stored_value_is_noticed(make_book: MakeBook, cell: str, value: 
     assert report.stored == value
     assert report.largest == report.failures[0].difference > 0
     assert report.recalculated == report.failures[0].recalculated != value or cell == "E1"
+
+
+# -- rounding that is enlarged ---------------------------------------------------------------------
+
+
+def adam_behind_batch_normalization(path: Path) -> None:
+    """The bias of a convolution before batch normalization has a gradient of 0, and rounding."""
+    model = minnet.Sequential(
+        [
+            minnet.Conv2D(2, 3, padding="same", input_shape=(6, 6, 1)),
+            minnet.BatchNormalization(),
+            minnet.Flatten(),
+            minnet.Dense(2, "softmax"),
+        ],
+        seed=1,
+    )
+    model.compile(minnet.Adam(lr=0.1), loss="sparse_categorical_crossentropy")
+    x = np.random.default_rng(0).random((3, 6, 6, 1))
+    minnet.export_xlsx(model, x, np.array([0, 1, 1]), path, steps=2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_enlarged_rounding_is_no_mistake(tmp_path: Path, engine: Engine) -> None:
+    path = tmp_path / "book.xlsx"
+    adam_behind_batch_normalization(path)
+    report = verify_xlsx(path, engine=engine)
+    assert report.ok, report.summary()
+    assert report.enlarged and report.largest > report.tolerance
+    assert f"{len(report.enlarged)} have rounding before them enlarged" in report.summary()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("wrong", [1e-8, 1e-6, 1e-3])
+def test_a_mistake_is_no_enlarged_rounding(
+    make_book: MakeBook, engine: Engine, wrong: float
+) -> None:
+    """What follows from a wrong number is excused only as long as the number itself is not."""
+    sheet = {"A1": 2.0, "B1": ("A1/2", 1 + wrong), "C1": ("B1<A1", True), "D1": ("B1*3", 3.0)}
+    report = verify_xlsx(make_book({"s": sheet}), engine=engine)
+    assert [cell.where for cell in report.failures] == ["s!B1"]
+    # An input was changed, and what stands beside the formulas is from before.
+    stale = {"A1": 2 + 2 * wrong, "B1": ("A1/2", 1.0), "C1": ("B1*3", 3.0), "D1": ("C1-B1", 2.0)}
+    report = verify_xlsx(make_book({"s": stale, "t": {"A1": ("s!D1", 2.0)}}), engine=engine)
+    assert "s!B1" in [cell.where for cell in report.failures]
 
 
 def test_without_every_cell_only_failures_are_kept(make_book: MakeBook) -> None:
