@@ -18,9 +18,9 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Window
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.panels import flat
-from minnet.kernels.vector import at_least, broadcast, fma, lanes, load, next_task, prefetch, store
+from minnet.kernels.vector import at_least, broadcast, fma, lanes, load, prefetch, store
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -60,7 +60,7 @@ def forward(x: Array, w: Array, b: Array | None, window: Window, relu: bool = Fa
     floor = x.dtype.type(0 if relu else -np.inf)
     workers = workers_for(y.size * w[..., 0].size // max(1, sizes.channels))
     operands = (flat(x), flat(w), flat(bias))
-    _forward(workers, new_counter(), *_known(sizes), sizes, *operands, floor, y.reshape(-1))
+    _forward(workers, *_known(sizes), sizes, *operands, floor, y.reshape(-1))
     return y
 
 
@@ -77,13 +77,11 @@ def input_gradient(g: Array, w: Array, window: Window, input_shape: Shape) -> Ar
         )  # fmt: skip
         operands = flat(g), flat(w[::-1, ::-1]), flat(np.zeros(sizes.channels, g.dtype))
         floor = g.dtype.type(-np.inf)
-        _forward(workers, new_counter(), *_known(turned), turned, *operands, floor, dx.reshape(-1))
+        _forward(workers, *_known(turned), turned, *operands, floor, dx.reshape(-1))
     else:
         seen = _seen(sizes)
         room = np.empty((workers, 2, sizes.kh * sizes.kw), np.int64)
-        _input_gradient(
-            workers, new_counter(), sizes, *seen, flat(g), flat(w), room, dx.reshape(-1)
-        )
+        _input_gradient(workers, sizes, *seen, flat(g), flat(w), room, dx.reshape(-1))
     return dx
 
 
@@ -107,7 +105,7 @@ def weight_gradient(x: Array, g: Array, window: Window) -> Array:
     sizes = _sizes(x.shape, window)
     shares = np.zeros((PARTS, sizes.kh, sizes.kw, 1, sizes.channels), x.dtype)
     workers = workers_for(g.size * sizes.kh * sizes.kw)
-    _weight_gradient(workers, new_counter(), sizes, flat(x), flat(g), shares.reshape(-1))
+    _weight_gradient(workers, sizes, flat(x), flat(g), shares.reshape(-1))
     return np.asarray(shares.sum(0))
 
 
@@ -134,14 +132,16 @@ def _inside(start, step, count, size):
 
 
 @kernel
-def _forward(workers, counter, kw, across, sizes, x, w, bias, floor, y):
+def _forward(workers, counters, kw, across, sizes, x, w, bias, floor, y):
     band = max(1, min(BAND, sizes.n * sizes.rows // (4 * workers)))
-    for _ in prange(workers):
-        row = next_task(counter) * band
-        while row < sizes.n * sizes.rows:
+    portions = (sizes.n * sizes.rows + band - 1) // band
+    for worker in prange(workers):
+        turn = next_task(counters, worker, portions)
+        while turn < portions:
+            row = turn * band
             for i in range(row, min(row + band, sizes.n * sizes.rows)):
                 _forward_row(kw, across, sizes, i, x, w, bias, floor, y)
-            row = next_task(counter) * band
+            turn = next_task(counters, worker, portions)
 
 
 @compiled
@@ -230,14 +230,16 @@ def _one_channel(p, rows, columns, start, c, x, w, bias, floor, y, to):
 
 
 @kernel
-def _input_gradient(workers, counter, sizes, down, across, g, w, room, dx):
+def _input_gradient(workers, counters, sizes, down, across, g, w, room, dx):
     band = max(1, min(BAND, sizes.n * sizes.height // (4 * workers)))
+    portions = (sizes.n * sizes.height + band - 1) // band
     for worker in prange(workers):
-        row = next_task(counter) * band
-        while row < sizes.n * sizes.height:
+        turn = next_task(counters, worker, portions)
+        while turn < portions:
+            row = turn * band
             for y in range(row, min(row + band, sizes.n * sizes.height)):
                 _input_gradient_row(sizes, y, down, across, g, w, room[worker], dx)
-            row = next_task(counter) * band
+            turn = next_task(counters, worker, portions)
 
 
 @compiled
@@ -269,14 +271,14 @@ def _input_gradient_row(p, task, down, across, g, w, pairs, dx):
 
 
 @kernel
-def _weight_gradient(workers, counter, sizes, x, g, shares):
-    for _ in prange(workers):
-        task = next_task(counter)
+def _weight_gradient(workers, counters, sizes, x, g, shares):
+    for worker in prange(workers):
+        task = next_task(counters, worker, PARTS)
         while task < PARTS:
             rows = sizes.n * sizes.rows
             for row in range(task * rows // PARTS, (task + 1) * rows // PARTS):
                 _weight_gradient_row(sizes, row, x, g, shares, task)
-            task = next_task(counter)
+            task = next_task(counters, worker, PARTS)
 
 
 @compiled

@@ -25,10 +25,10 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Pair, Window
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack
-from minnet.kernels.vector import clear, copy, lanes, next_task
+from minnet.kernels.vector import clear, copy, lanes
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -172,7 +172,7 @@ class Correlation:
         plan, taps, room = self._plans[workers]
         space = memory.empty((workers * room,), x.dtype)
         convolve(
-            workers, new_counter(), self._width, plan, flat(x), taps, packed, self._bias(b),
+            workers, self._width, plan, flat(x), taps, packed, self._bias(b),
             self._floors[relu], y.reshape(-1), space, flat(space),
         )  # fmt: skip
 
@@ -234,7 +234,7 @@ def _plan(
 
 
 @kernel
-def convolve(workers, counter, width, plan, x, taps, packed, bias, floor, y, work, view):
+def convolve(workers, counters, width, plan, x, taps, packed, bias, floor, y, work, view):
     """See the module; ``view`` is a read-only view of ``work``."""
     sizes = _sizes(plan)
     bands = (sizes.rows + sizes.band - 1) // sizes.band
@@ -242,10 +242,10 @@ def convolve(workers, counter, width, plan, x, taps, packed, bias, floor, y, wor
     count = (sizes.filters + panel - 1) // panel
     tasks = (count + sizes.share - 1) // sizes.share * sizes.images * bands
     for worker in prange(workers):
-        task = next_task(counter)
+        task = next_task(counters, worker, tasks)
         while task < tasks:
             _task(task, worker, width, plan, x, taps, packed, bias, floor, y, work, view)
-            task = next_task(counter)
+            task = next_task(counters, worker, tasks)
 
 
 @compiled

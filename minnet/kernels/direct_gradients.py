@@ -26,10 +26,10 @@ from numba import prange
 from minnet.kernels import memory, scattered
 from minnet.kernels.direct import Correlation, Place, Shape, Sight, copy_band
 from minnet.kernels.geometry import Window, remainders
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack, pack_panel
-from minnet.kernels.vector import lanes, next_task
+from minnet.kernels.vector import lanes
 from minnet.tensor import Array
 
 BAND_BYTES = 1 << 17  # of images and of g in a worker's cache
@@ -128,7 +128,7 @@ def weight_gradient(x: Array, g: Array, window: Window, groups: int) -> Array:
     space = memory.empty((workers * room,), x.dtype)
     sums = memory.empty((slices, kh * kw * channels, groups, across), x.dtype)
     correlate_gradients(
-        workers, new_counter(), width_for(filters // groups, x.dtype), plan,
+        workers, width_for(filters // groups, x.dtype), plan,
         flat(x), runs, lines, flat(g), sums.reshape(-1), space, flat(space),
     )  # fmt: skip
     total = sums[0] if slices == 1 else np.add.reduce(sums)
@@ -178,16 +178,16 @@ def _gradient_plan(
 
 
 @kernel
-def correlate_gradients(workers, counter, width, plan, x, runs, lines, g, sums, work, view):
+def correlate_gradients(workers, counters, width, plan, x, runs, lines, g, sums, work, view):
     """See the module; ``view`` is a read-only view of ``work``."""
     s = _sizes(plan)
     panel = len(width) * lanes(g)
     tasks = ((s.filters + panel - 1) // panel + s.share - 1) // s.share * s.slices
     for worker in prange(workers):
-        task = next_task(counter)
+        task = next_task(counters, worker, tasks)
         while task < tasks:
             _gradient_task(task, worker, width, plan, x, runs, lines, g, sums, work, view)
-            task = next_task(counter)
+            task = next_task(counters, worker, tasks)
 
 
 @compiled
@@ -201,7 +201,10 @@ def _sizes(p):
 @compiled
 def _gradient_task(task, worker, width, plan, x, runs, lines, g, sums, work, view):
     s = _sizes(plan)
-    part, piece = task // s.slices * s.share, task % s.slices
+    # Neighbouring tasks, which a worker has, are for the same rows and so for the same images.
+    panels = (s.filters + len(width) * lanes(g) - 1) // (len(width) * lanes(g))
+    parts = (panels + s.share - 1) // s.share
+    piece, part = task // parts, task % parts * s.share
     row, end = piece * s.total // s.slices, (piece + 1) * s.total // s.slices
     home = worker * (s.room + s.band * s.columns * len(width) * lanes(g))
     channels = s.groups * s.channels

@@ -21,10 +21,10 @@ import numpy as np
 from numba import prange
 
 from minnet.kernels import memory
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import WIDE, panel, panel_of, product_rows
 from minnet.kernels.panels import flat, matrix, pack_panel, padded
-from minnet.kernels.vector import copy, lanes, load, next_task, store
+from minnet.kernels.vector import copy, lanes, load, store
 from minnet.tensor import Array
 
 #: Up to so many rows of A, packing B costs more than it saves: each number of it is used only once
@@ -56,7 +56,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) ->
         room = block * (wide + rows) if rows else few
         work = memory.empty((workers * room,), a.dtype)
         (product if rows else product_of_few)(
-            workers, new_counter(), (m, depth, n), blocks, *matrix(a), *right,
+            workers, (m, depth, n), blocks, *matrix(a), *right,
             padded(bias, n, a.dtype), floor, c.reshape(-1), work, flat(work),
         )  # fmt: skip
     return c
@@ -99,38 +99,38 @@ def _blocks(
 
 @kernel
 def product(
-    workers, counter, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor, c, work,
+    workers, counters, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor, c, work,
     view,
 ):  # fmt: skip
     """See the module; ``view`` is a read-only view of ``work``."""
     across = (sizes[2] + blocks[1] - 1) // blocks[1]
     tasks = (sizes[0] + blocks[0] - 1) // blocks[0] * across
     for worker in prange(workers):
-        task = next_task(counter)
+        task = next_task(counters, worker, tasks)
         while task < tasks:
             place = (task // across * blocks[0], task % across * blocks[1], worker)
             _task(
                 place, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor, c, work,
                 view,
             )  # fmt: skip
-            task = next_task(counter)
+            task = next_task(counters, worker, tasks)
 
 
 @kernel
 def product_of_few(
-    workers, counter, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor, c, work,
+    workers, counters, sizes, blocks, a, a_row, a_step, b, b_row, b_column, bias, floor, c, work,
     view,
 ):  # fmt: skip
     """The same for few rows of A: those of B are read as they lie in memory."""
     tasks = (sizes[2] + blocks[1] - 1) // blocks[1]
     for worker in prange(workers):
-        task = next_task(counter)
+        task = next_task(counters, worker, tasks)
         while task < tasks:
             place = (task * blocks[1], worker)
             _streamed_task(
                 place, sizes, blocks, a, a_row, a_step, b, b_row, bias, floor, c, work, view
             )
-            task = next_task(counter)
+            task = next_task(counters, worker, tasks)
 
 
 @compiled

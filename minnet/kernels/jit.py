@@ -1,17 +1,17 @@
 """Compiling kernels: once per machine, for one thread and for many.
 
 A *kernel* is a function that loops over tasks with Numba's ``prange``. Its first argument is the
-number of workers; they share the tasks by taking the next number from a counter:
+number of workers, which divide the tasks among themselves; the second, counters, is not passed:
 
     @kernel
-    def double(workers, counter, x, y):
-        for _ in prange(workers):
-            task = next_task(counter)
+    def double(workers, counters, x, y):
+        for worker in prange(workers):
+            task = next_task(counters, worker, len(x))
             while task < len(x):
                 y[task] = 2 * x[task]
-                task = next_task(counter)
+                task = next_task(counters, worker, len(x))
 
-    double(workers_for(len(x)), new_counter(), x, y)
+    double(workers_for(len(x)), x, y)
 
 It is compiled when first called, as two twins: one runs in Numba's threads, the other in the
 caller's. The second one serves small tasks, callers that find the threads busy with the work of
@@ -46,10 +46,12 @@ from numba.core.runtime import rtsys
 from numba.extending import overload
 
 from minnet.kernels import vector_ir
+from minnet.kernels.vector import count_up
 
 #: Multiply-adds below which starting the threads costs more than it saves.
 SMALL = 100_000
-SHARES = 8  # of the tasks, for each worker
+PORTIONS = 8  # of the tasks, for each worker
+LINE = 8  # counters in a cache line, of which one is used: cores pass each other whole lines
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
@@ -203,11 +205,11 @@ class Kernel:
     def __call__(self, workers: int, *arguments: Any) -> None:
         if workers > 1 and _team.acquire(blocking=False):
             try:
-                self._parallel(workers, *arguments)
+                self._parallel(workers, np.zeros(workers * LINE, np.int64), *arguments)
             finally:
                 _team.release()
         else:
-            self._serial(1, *arguments)
+            self._serial(1, np.zeros(LINE, np.int64), *arguments)
 
 
 kernel = Kernel
@@ -291,15 +293,33 @@ def workers_for(work: int) -> int:
     return count
 
 
-def share(tasks: int, workers: int) -> int:
+def portion(tasks: int, workers: int) -> int:
     """How many neighbouring tasks to take at a time, where single ones are too small.
 
-    Taking a number from the counter takes a tenth of a microsecond if another core has just done
-    so; a few shares for each worker are enough to end at the same time.
+    A few portions for each worker are enough for all to end at the same time.
     """
-    return max(1, tasks // (SHARES * workers))
+    return max(1, tasks // (PORTIONS * workers))
 
 
-def new_counter() -> Any:
-    """A counter for :func:`minnet.kernels.vector.next_task`, on a cache line of its own."""
-    return np.zeros(8, np.int64)
+@compiled
+def next_task(counters: Any, worker: int, tasks: int) -> int:
+    """The number of the next task for a worker, or ``tasks`` when all are taken.
+
+    Each worker has a share of neighbouring tasks and a counter for them. With the same share of
+    the images in every kernel, it finds what it wrote before in its core's own cache. Whoever has
+    finished takes from the others' shares.
+    """
+    workers = len(counters) // LINE
+    for k in range(workers):
+        owner = (np.int64(worker) + k) % workers
+        task = owner * tasks // workers + count_up(counters, owner * LINE)
+        if task < (owner + 1) * tasks // workers:
+            return task
+    return tasks
+
+
+@compiled
+def start_again(counters: Any) -> None:
+    """Let the tasks be counted from 0 again; while no worker works."""
+    for i in range(0, len(counters), LINE):
+        counters[i] = 0

@@ -15,9 +15,9 @@ from numba import prange
 from numpy.lib.stride_tricks import as_strided
 
 from minnet.kernels import memory
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of
-from minnet.kernels.vector import clear, lanes, load, load_part, next_task, store, transpose
+from minnet.kernels.vector import clear, lanes, load, load_part, store, transpose
 from minnet.tensor import Array
 
 GROUP, ROWS = 16, 64  # panels and rows that are packed together
@@ -66,7 +66,7 @@ def pack(
     target = memory.empty((size,), source.dtype)
     if size:
         pack_panels(
-            workers_for(size), new_counter(), source, starts, row, column, depth, columns, target,
+            workers_for(size), source, starts, row, column, depth, columns, target,
             width,
         )  # fmt: skip
     return flat(target)
@@ -84,7 +84,7 @@ def padded(bias: Array | None, columns: int, dtype: Any) -> Array:
 
 
 @kernel
-def pack_panels(workers, counter, source, starts, row, column, depth, columns, target, width):
+def pack_panels(workers, counters, source, starts, row, column, depth, columns, target, width):
     """See :func:`pack`; a task is one tap of some neighbouring panels.
 
     These are packed by a few rows at a time: rows of a large matrix are in different pages of
@@ -93,8 +93,8 @@ def pack_panels(workers, counter, source, starts, row, column, depth, columns, t
     panels = (columns + width - 1) // width
     group = max(1, min(GROUP, panels * len(starts) // (4 * workers)))
     tasks = (panels + group - 1) // group * len(starts)
-    for _ in prange(workers):
-        task = next_task(counter)
+    for worker in prange(workers):
+        task = next_task(counters, worker, tasks)
         while task < tasks:
             tap, first = task % len(starts), task // len(starts) * group
             for k in range(0, depth, ROWS):
@@ -104,7 +104,7 @@ def pack_panels(workers, counter, source, starts, row, column, depth, columns, t
                         min(ROWS, depth - k), columns - j * width,
                         target, ((j * len(starts) + tap) * depth + k) * width, width,
                     )  # fmt: skip
-            task = next_task(counter)
+            task = next_task(counters, worker, tasks)
 
 
 @compiled

@@ -16,9 +16,8 @@ import numpy as np
 from numba import prange
 
 from minnet.kernels import memory
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.panels import flat
-from minnet.kernels.vector import next_task
 from minnet.tensor import Array
 
 CHUNK = 1 << 13  # elements that a worker takes at a time: three chunks fit the second-level cache
@@ -37,19 +36,20 @@ def gate(g: Any, y: Any, gated: Any) -> None:
 
 
 @kernel
-def _gate(workers: int, counter: Any, g: Any, y: Any, gated: Any) -> None:
-    for _ in prange(workers):
-        start = next_task(counter) * CHUNK
-        while start < len(gated):
-            stop = min(start + CHUNK, len(gated))
+def _gate(workers: int, counters: Any, g: Any, y: Any, gated: Any) -> None:
+    chunks = (len(gated) + CHUNK - 1) // CHUNK
+    for worker in prange(workers):
+        task = next_task(counters, worker, chunks)
+        while task < chunks:
+            start, stop = task * CHUNK, min((task + 1) * CHUNK, len(gated))
             gate(g[start:stop], y[start:stop], gated[start:stop])
-            start = next_task(counter) * CHUNK
+            task = next_task(counters, worker, chunks)
 
 
 def relu_gradient(g: Array, y: Array) -> Array:
     """``g`` where ``y``, relu's output, is positive, and 0 elsewhere (so too where it is NaN)."""
     gated = memory.empty(y.shape, y.dtype)
-    _gate(workers_for(gated.size), new_counter(), flat(g), flat(y), gated.reshape(-1))
+    _gate(workers_for(gated.size), flat(g), flat(y), gated.reshape(-1))
     return gated
 
 
@@ -60,13 +60,14 @@ def step(p: Any, g: Any, rate: Any, lower: Any) -> None:
 
 
 @kernel
-def _descend(workers: int, counter: Any, p: Any, g: Any, rate: Any, lower: Any) -> None:
-    for _ in prange(workers):
-        start = next_task(counter) * CHUNK
-        while start < len(lower):
-            stop = min(start + CHUNK, len(lower))
+def _descend(workers: int, counters: Any, p: Any, g: Any, rate: Any, lower: Any) -> None:
+    chunks = (len(lower) + CHUNK - 1) // CHUNK
+    for worker in prange(workers):
+        task = next_task(counters, worker, chunks)
+        while task < chunks:
+            start, stop = task * CHUNK, min((task + 1) * CHUNK, len(lower))
             step(p[start:stop], g[start:stop], rate, lower[start:stop])
-            start = next_task(counter) * CHUNK
+            task = next_task(counters, worker, chunks)
 
 
 def descend(p: Array, g: Array, rate: float) -> Array:
@@ -76,7 +77,7 @@ def descend(p: Array, g: Array, rate: float) -> Array:
         return p - rate * g
     lower = memory.empty(p.shape, p.dtype)
     workers = workers_for(lower.size)
-    _descend(workers, new_counter(), flat(p), flat(g), rate, lower.reshape(-1))
+    _descend(workers, flat(p), flat(g), rate, lower.reshape(-1))
     return lower
 
 
@@ -111,21 +112,22 @@ def total(lines: Any, width: int, sums: Any) -> None:
 
 @kernel
 def _sums(
-    workers: int, counter: Any, g: Any, chunk: int, width: int, lines: Any, sums: Any
+    workers: int, counters: Any, g: Any, chunk: int, width: int, lines: Any, sums: Any
 ) -> None:
-    for _ in prange(workers):
-        task = next_task(counter)
-        while task * chunk < len(g):
+    chunks = (len(g) + chunk - 1) // chunk
+    for worker in prange(workers):
+        task = next_task(counters, worker, chunks)
+        while task < chunks:
             pixels = g[task * chunk : (task + 1) * chunk]
             add_up(pixels, lines[task * width : (task + 1) * width])
-            task = next_task(counter)
+            task = next_task(counters, worker, chunks)
     total(lines, width, sums)
 
 
 @kernel
 def _gate_and_sums(
     workers: int,
-    counter: Any,
+    counters: Any,
     g: Any,
     y: Any,
     gated: Any,
@@ -134,14 +136,15 @@ def _gate_and_sums(
     lines: Any,
     sums: Any,
 ) -> None:
-    for _ in prange(workers):
-        task = next_task(counter)
-        while task * chunk < len(gated):
+    chunks = (len(g) + chunk - 1) // chunk
+    for worker in prange(workers):
+        task = next_task(counters, worker, chunks)
+        while task < chunks:
             start, stop = task * chunk, min((task + 1) * chunk, len(gated))
             pixels = gated[start:stop]
             gate(g[start:stop], y[start:stop], pixels)
             add_up(pixels, lines[task * width : (task + 1) * width])
-            task = next_task(counter)
+            task = next_task(counters, worker, chunks)
     total(lines, width, sums)
 
 
@@ -157,7 +160,7 @@ def channel_sums(g: Array) -> Array:
     """The sum over all axes but the last, ``(channels,)``: a bias's gradient."""
     sums = np.zeros(g.shape[-1], g.dtype)
     if g.size:
-        _sums(workers_for(g.size), new_counter(), flat(g), *_portions(g), sums)
+        _sums(workers_for(g.size), flat(g), *_portions(g), sums)
     return sums
 
 
@@ -166,5 +169,5 @@ def relu_gradient_and_sums(g: Array, y: Array) -> tuple[Array, Array]:
     gated, sums = memory.empty(y.shape, y.dtype), np.zeros(y.shape[-1], y.dtype)
     if gated.size:
         flats = flat(g), flat(y), gated.reshape(-1)
-        _gate_and_sums(workers_for(gated.size), new_counter(), *flats, *_portions(y), sums)
+        _gate_and_sums(workers_for(gated.size), *flats, *_portions(y), sums)
     return gated, sums

@@ -21,7 +21,7 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Window, plan
-from minnet.kernels.jit import compiled, kernel, new_counter, share, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, portion, workers_for
 from minnet.kernels.panels import flat
 from minnet.kernels.places import (
     better,
@@ -36,7 +36,6 @@ from minnet.kernels.vector import (
     load,
     load_part,
     maximum,
-    next_task,
     store,
     store_part,
 )
@@ -206,7 +205,7 @@ def add_to(x: Any, seen: int, across: int, count: int, y: Any, at: int, size: in
 
 # -- sliding ---------------------------------------------------------------------------------------
 #
-# A task is one row of places of one image; workers take ``share`` of them at a time. ``rows``,
+# A task is one row of places of one image; workers take ``size`` of them at a time. ``rows``,
 # ``columns`` and ``sizes`` are those of a :class:`minnet.kernels.geometry.Plan`.
 
 
@@ -242,9 +241,9 @@ def largest_row(
 @kernel
 def _largest(
     workers: int,
-    counter: Any,
+    counters: Any,
     tasks: int,
-    share: int,
+    size: int,
     x: Any,
     y: Any,
     places: Any,
@@ -252,12 +251,13 @@ def _largest(
     columns: Any,
     sizes: Any,
 ) -> None:
-    for _ in prange(workers):
-        first = next_task(counter) * share
-        while first < tasks:
-            for task in range(first, min(first + share, tasks)):
+    portions = (tasks + size - 1) // size
+    for worker in prange(workers):
+        turn = next_task(counters, worker, portions)
+        while turn < portions:
+            for task in range(turn * size, min((turn + 1) * size, tasks)):
                 largest_row(task, x, y, places, rows, columns, sizes)
-            first = next_task(counter) * share
+            turn = next_task(counters, worker, portions)
 
 
 @compiled
@@ -284,9 +284,9 @@ def mean_row(task: int, x: Any, y: Any, count: int, rows: Any, columns: Any, siz
 @kernel
 def _mean(
     workers: int,
-    counter: Any,
+    counters: Any,
     tasks: int,
-    share: int,
+    size: int,
     x: Any,
     y: Any,
     count: int,
@@ -294,12 +294,13 @@ def _mean(
     columns: Any,
     sizes: Any,
 ) -> None:
-    for _ in prange(workers):
-        first = next_task(counter) * share
-        while first < tasks:
-            for task in range(first, min(first + share, tasks)):
+    portions = (tasks + size - 1) // size
+    for worker in prange(workers):
+        turn = next_task(counters, worker, portions)
+        while turn < portions:
+            for task in range(turn * size, min((turn + 1) * size, tasks)):
                 mean_row(task, x, y, count, rows, columns, sizes)
-            first = next_task(counter) * share
+            turn = next_task(counters, worker, portions)
 
 
 # -- for callers -----------------------------------------------------------------------------------
@@ -329,8 +330,8 @@ def _max_pool(x: Array, window: Window, noting: bool) -> tuple[Array, Array]:
     if y.size:
         tasks, outputs = x.shape[0] * slid.places[0], (y.reshape(-1), places.reshape(-1))
         workers, tables = workers_for(x.size), (slid.rows, slid.columns, slid.sizes)
-        size = share(tasks, workers)
-        _largest(workers, new_counter(), tasks, size, flat(x), *outputs, *tables)
+        size = portion(tasks, workers)
+        _largest(workers, tasks, size, flat(x), *outputs, *tables)
     return y, places
 
 
@@ -344,8 +345,8 @@ def average_pool(x: Array, window: Window, count_padding: bool = False) -> Array
     if y.size:
         tasks, count = x.shape[0] * slid.places[0], divisor(window, count_padding)
         workers, tables = workers_for(x.size), (slid.rows, slid.columns, slid.sizes)
-        size = share(tasks, workers)
-        _mean(workers, new_counter(), tasks, size, flat(x), y.reshape(-1), count, *tables)
+        size = portion(tasks, workers)
+        _mean(workers, tasks, size, flat(x), y.reshape(-1), count, *tables)
     return y
 
 

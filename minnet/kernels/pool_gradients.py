@@ -17,7 +17,7 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Window, plan
-from minnet.kernels.jit import SHARES, compiled, kernel, new_counter, share, workers_for
+from minnet.kernels.jit import PORTIONS, compiled, kernel, next_task, portion, workers_for
 from minnet.kernels.panels import flat
 from minnet.kernels.places import load_whole, load_whole_part, where_equal
 from minnet.kernels.pool import NO_PLACES, divisor
@@ -26,7 +26,6 @@ from minnet.kernels.vector import (
     lanes,
     load,
     load_part,
-    next_task,
     store,
     store_part,
 )
@@ -166,7 +165,7 @@ def go_back(
 @kernel
 def _back(
     workers: int,
-    counter: Any,
+    counters: Any,
     tasks: int,
     tiled: bool,
     bands: int,
@@ -180,11 +179,11 @@ def _back(
     sizes: Any,
 ) -> None:
     """``places`` is empty for means; ``count`` is as for :func:`share_out`."""
-    for _ in prange(workers):
-        task = next_task(counter)
+    for worker in prange(workers):
+        task = next_task(counters, worker, tasks)
         while task < tasks:
             go_back(task, tiled, bands, parts, g, places, count, dx, rows, columns, sizes)
-            task = next_task(counter)
+            task = next_task(counters, worker, tasks)
 
 
 def _gradient(g: Array, places: Array, count: int, window: Window, input_shape: Shape) -> Array:
@@ -194,13 +193,13 @@ def _gradient(g: Array, places: Array, count: int, window: Window, input_shape: 
     if dx.size:
         workers = workers_for(dx.size)
         if slid.tiled:
-            bands, parts = min(slid.places[0], -(-SHARES * workers // n)), 1
+            bands, parts = min(slid.places[0], -(-PORTIONS * workers // n)), 1
         else:
             bands, parts = 1, _parts(n, channels, workers)
         tables = slid.rows, slid.columns, slid.sizes
         arrays = flat(g), flat(places), count, dx.reshape(-1)
         tasks = n * bands * parts
-        _back(workers, new_counter(), tasks, slid.tiled, bands, parts, *arrays, *tables)
+        _back(workers, tasks, slid.tiled, bands, parts, *arrays, *tables)
     return dx
 
 
@@ -246,9 +245,9 @@ def take(
 @kernel
 def _take(
     workers: int,
-    counter: Any,
+    counters: Any,
     tasks: int,
-    share: int,
+    size: int,
     h: Any,
     places: Any,
     taken: Any,
@@ -257,12 +256,13 @@ def _take(
     sizes: Any,
     jumps: Any,
 ) -> None:
-    for _ in prange(workers):
-        first = next_task(counter) * share
-        while first < tasks:
-            for task in range(first, min(first + share, tasks)):
+    portions = (tasks + size - 1) // size
+    for worker in prange(workers):
+        turn = next_task(counters, worker, portions)
+        while turn < portions:
+            for task in range(turn * size, min((turn + 1) * size, tasks)):
                 take(task, h, places, taken, rows, columns, sizes, jumps)
-            first = next_task(counter) * share
+            turn = next_task(counters, worker, portions)
 
 
 def max_pool_take(h: Array, places: Array, window: Window) -> Array:
@@ -276,5 +276,5 @@ def max_pool_take(h: Array, places: Array, window: Window) -> Array:
         workers, tasks = workers_for(taken.size), h.shape[0] * slid.places[0]
         arrays = flat(h), flat(places), taken.reshape(-1)
         tables = slid.rows, slid.columns, slid.sizes, slid.jumps
-        _take(workers, new_counter(), tasks, share(tasks, workers), *arrays, *tables)
+        _take(workers, tasks, portion(tasks, workers), *arrays, *tables)
     return taken

@@ -23,10 +23,10 @@ from numba import prange
 from minnet.kernels import memory
 from minnet.kernels.direct import STRIP_BYTES, Shape
 from minnet.kernels.geometry import Window, remainders
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack
-from minnet.kernels.vector import clear, copy, lanes, next_task
+from minnet.kernels.vector import clear, copy, lanes
 from minnet.tensor import Array
 
 BAND = 4  # rows of a task
@@ -90,9 +90,7 @@ def input_gradient(g: Array, w: Array, window: Window, input_shape: Shape) -> Ar
     for plan, taps, ranges, starts, room in plans:
         packed = pack(flat(w), starts, 1, filters, filters, columns, panel_of(g.dtype, width))
         work = memory.empty((workers * room,), g.dtype)
-        scatter(
-            workers, new_counter(), width, plan, flat(g), taps, ranges, packed, dx.reshape(-1), work
-        )
+        scatter(workers, width, plan, flat(g), taps, ranges, packed, dx.reshape(-1), work)
     return dx
 
 
@@ -135,16 +133,18 @@ def _plans(
 
 
 @kernel
-def scatter(workers, counter, width, plan, g, taps, ranges, packed, dx, work):
+def scatter(workers, counters, width, plan, g, taps, ranges, packed, dx, work):
     """See the module."""
     sizes = _sizes(plan)
     total, band = sizes.images * sizes.places, sizes.band
+    portions = (total + band - 1) // band
     for worker in prange(workers):
-        row = next_task(counter) * band
-        while row < total:
+        turn = next_task(counters, worker, portions)
+        while turn < portions:
+            row = turn * band
             for i in range(row, min(row + band, total)):
                 _row(width, plan, worker, i, g, taps, ranges, packed, dx, work)
-            row = next_task(counter) * band
+            turn = next_task(counters, worker, portions)
 
 
 @compiled

@@ -20,10 +20,10 @@ import numpy as np
 from numba import prange
 
 from minnet.kernels import memory
-from minnet.kernels.jit import compiled, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import multiply_rows, panel, panel_of
 from minnet.kernels.panels import flat, pack, padded
-from minnet.kernels.vector import clear, next_task
+from minnet.kernels.vector import clear
 from minnet.tensor import Array
 
 BLOCK = 256  # rows of B: 16 KB of a panel
@@ -49,23 +49,23 @@ def matmul(a: Array, arranged: Array, columns: int, bias: Array | None, relu: bo
         workers = workers_for(m * depth * columns)
         work = memory.empty((workers, PANELS * m * panel_of(a.dtype)), a.dtype)
         _product(
-            workers, new_counter(), (m, depth, columns), flat(a), arranged,
+            workers, (m, depth, columns), flat(a), arranged,
             padded(bias, columns, a.dtype), floor, c.reshape(-1), work.reshape(-1),
         )  # fmt: skip
     return c
 
 
 @kernel
-def _product(workers, counter, sizes, a, b, bias, floor, c, work):
+def _product(workers, counters, sizes, a, b, bias, floor, c, work):
     width = panel(c) * PANELS
     tasks = (sizes[2] + width - 1) // width
     for worker in prange(workers):
-        task = next_task(counter)
+        task = next_task(counters, worker, tasks)
         while task < tasks:
             sums = worker * (len(work) // workers)
             _task(task * width, sizes, a, b, work, sums)
             _finish(task * width, sizes, work, sums, bias, floor, c)
-            task = next_task(counter)
+            task = next_task(counters, worker, tasks)
 
 
 @compiled

@@ -123,7 +123,7 @@ def store_uncached(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """Store what will not be read soon: it goes to memory without displacing what is in the cache.
 
     The place must be a multiple of the vector's size, as an address. Other threads see it after the
-    next call of :func:`next_task`, at the latest.
+    next call of :func:`count_up`, at the latest.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -262,20 +262,20 @@ if not config.DISABLE_JIT:
     _overload(operator.mul, "fmul")
 
 
-def _next_task(counter: Any) -> int:
-    counter[0] += 1
-    return int(counter[0]) - 1
+def _count_up(counters: Any, index: int) -> int:
+    counters[index] += 1
+    return int(counters[index]) - 1
 
 
-@emitted(_next_task)
-def next_task(typing: Any, counter: Any) -> Any:
-    """The next number, counted from 0; no two threads get the same."""
+@emitted(_count_up)
+def count_up(typing: Any, counters: Any, index: Any) -> Any:
+    """Add 1 to a counter and give what it was before; no two threads get the same number."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = ir.pointer(context, builder, signature.args[0], arguments[0], ir.int64(0))
+        place = ir.pointer(context, builder, signature.args[0], *arguments)
         return builder.atomic_rmw("add", place, ir.int64(1), "monotonic")
 
-    return types.int64(counter), emit
+    return types.int64(counters, types.intp), emit
 
 
 def _transpose(source: Any, start: int, step: int, target: Any, to: int, to_step: int) -> None:

@@ -26,7 +26,7 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Padding
-from minnet.kernels.jit import compiled, inlined, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, inlined, kernel, next_task, start_again, workers_for
 from minnet.kernels.microkernel import multiply_rows, panel, panel_of
 from minnet.kernels.panels import flat
 from minnet.kernels.vector import (
@@ -34,7 +34,6 @@ from minnet.kernels.vector import (
     broadcast,
     lanes,
     load,
-    next_task,
     prefetch,
     prefetch_to_write,
     store,
@@ -96,7 +95,7 @@ def forward(
         bias = np.zeros(filters, x.dtype)
     floor = x.dtype.type(0 if relu else -np.inf)
     _convolve(
-        workers, new_counter(), steps, SIZES[m], g, s,
+        workers, steps, SIZES[m], g, s,
         flat(x), flat(u), flat(bias), floor, y.reshape(-1), work,
     )  # fmt: skip
     return y
@@ -115,22 +114,22 @@ def _sizes(m: int, g: Grid, chunk: int, phases: bool, workers: int, dtype: Any) 
 
 
 @kernel
-def _convolve(workers, counter, steps, size, g, s, x, u, bias, floor, y, work):
+def _convolve(workers, counters, steps, size, g, s, x, u, bias, floor, y, work):
     for step in range(steps[0], steps[1]):
-        counter[0] = 0
+        start_again(counters)
         for worker in prange(workers):
-            _work(step, np.int64(worker), counter, size, g, s, x, u, bias, floor, y, work)
+            _work(step, np.int64(worker), counters, size, g, s, x, u, bias, floor, y, work)
 
 
 @compiled
-def _work(step, worker, counter, size, g, s, x, u, bias, floor, y, work):
+def _work(step, worker, counters, size, g, s, x, u, bias, floor, y, work):
     """One worker's part of a step: tiles to transform, products, tiles to transform back."""
     points, width = len(size) ** 2, GROUP * panel(u)
     groups = (s.panels + GROUP - 1) // GROUP
     v_start = worker * s.own if step == CHUNKS else 0
     m_start = v_start + points * s.v_step
     tasks = s.tasks if step == CHUNKS else groups * points if step == PRODUCT else g.tiles
-    task = next_task(counter)
+    task = next_task(counters, worker, tasks)
     while task < tasks:
         first, end = 0, g.tiles  # the tiles that V and M are for
         reads, writes = (task, task + 1) if step == INPUT else (0, 0), (0, 0)
@@ -153,7 +152,7 @@ def _work(step, worker, counter, size, g, s, x, u, bias, floor, y, work):
             for tile in range(writes[0], writes[1]):
                 at = m + (tile - first) * s.m_row
                 _write_output(size, g, s, work, at, bias, floor, y, tile, filters)
-        task = next_task(counter)
+        task = next_task(counters, worker, tasks)
 
 
 @inlined
@@ -216,7 +215,7 @@ def transform_weights(w: Array, m: int, rotated: bool = False) -> Array:
     length = n * n * (LANES * width + GAP) + 9 * LANES * width
     work = memory.empty((workers * length,), w.dtype)
     k = Kernel(rotated, channels, filters, panels, length, u.nbytes >= UNCACHED)
-    _transform(workers, new_counter(), SIZES[m], k, flat(w), u.reshape(-1), work)
+    _transform(workers, SIZES[m], k, flat(w), u.reshape(-1), work)
     return u
 
 
@@ -232,20 +231,22 @@ class Kernel(NamedTuple):
 
 
 @kernel
-def _transform(workers, counter, size, k, w, u, work):
+def _transform(workers, counters, size, k, w, u, work):
     for worker in prange(workers):
-        _transform_parts(size, k, w, u, work, np.int64(worker) * k.length, counter)
+        _transform_parts(size, k, w, u, work, np.int64(worker), counters)
 
 
 @compiled
-def _transform_parts(size, k, w, u, work, start, counter):
+def _transform_parts(size, k, w, u, work, worker, counters):
     """Takes squares of channels and filters, and in them the blocks in the order of memory."""
     n, width, points = lanes(w), panel(w), len(size) ** 2
     step = n * width + GAP  # from one of the n² to the next
+    start = worker * k.length
     near = start + points * step
     parts = (k.channels + SQUARE - 1) // SQUARE
-    task = next_task(counter)
-    while task < (k.panels + GROUP - 1) // GROUP * parts:
+    tasks = (k.panels + GROUP - 1) // GROUP * parts
+    task = next_task(counters, worker, tasks)
+    while task < tasks:
         group = task // parts
         panels = min(GROUP, k.panels - group * GROUP)
         first = (task - group * parts) * SQUARE
@@ -261,7 +262,7 @@ def _transform_parts(size, k, w, u, work, start, counter):
             for xi in range(points):
                 _put(k, work, start + xi * step, u, to)
                 to += panels * k.channels * width
-        task = next_task(counter)
+        task = next_task(counters, worker, tasks)
 
 
 @inlined

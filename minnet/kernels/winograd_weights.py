@@ -23,10 +23,10 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Padding
-from minnet.kernels.jit import compiled, inlined, kernel, new_counter, workers_for
+from minnet.kernels.jit import compiled, inlined, kernel, next_task, start_again, workers_for
 from minnet.kernels.microkernel import multiply_rows, panel, panel_of
 from minnet.kernels.panels import flat
-from minnet.kernels.vector import broadcast, lanes, load, next_task, store
+from minnet.kernels.vector import broadcast, lanes, load, store
 from minnet.kernels.winograd_tiles import GAP, Grid, fetch, grid, place, read_input
 from minnet.kernels.winograd_transforms import SIZES, gradient_tile, weight_gradient_tile
 from minnet.tensor import Array
@@ -75,7 +75,7 @@ def weight_gradient(x: Array, g: Array, padding: Padding, m: int = 4) -> Array:
     work = memory.empty((length,), x.dtype)
     steps = 2 if alone else 2 * chunks
     _gradient(
-        workers, new_counter(), steps, SIZES[m], t, s,
+        workers, steps, SIZES[m], t, s,
         flat(x), flat(g), dw.reshape(-1), work, np.zeros(workers, np.int64),
     )  # fmt: skip
     return dw
@@ -120,15 +120,15 @@ def _blocks(t: Grid, panels: int, group: int, rows: int) -> int:
 
 
 @kernel
-def _gradient(workers, counter, steps, size, t, s, x, g, dw, work, used):
+def _gradient(workers, counters, steps, size, t, s, x, g, dw, work, used):
     for step in range(steps):
-        counter[0] = 0
+        start_again(counters)
         for worker in prange(workers):
-            _work(step, np.int64(worker), workers, counter, size, t, s, x, g, dw, work, used)
+            _work(step, np.int64(worker), workers, counters, size, t, s, x, g, dw, work, used)
 
 
 @compiled
-def _work(step, worker, workers, counter, size, t, s, x, g, dw, work, used):
+def _work(step, worker, workers, counters, size, t, s, x, g, dw, work, used):
     """One worker's part of a step: tiles to transform, blocks to add to and to transform back."""
     kind = step if s.alone else INPUT + step % 2
     chunk = step // 2
@@ -140,7 +140,8 @@ def _work(step, worker, workers, counter, size, t, s, x, g, dw, work, used):
     if mine:
         task, tasks = worker * s.chunks // workers, (worker + 1) * s.chunks // workers
     else:
-        task, tasks = next_task(counter), s.most if kind == INPUT else s.blocks
+        tasks = s.most if kind == INPUT else s.blocks
+        task = next_task(counters, worker, tasks)
     while task < tasks:
         if kind == CHUNKS:
             chunk = task
@@ -162,7 +163,7 @@ def _work(step, worker, workers, counter, size, t, s, x, g, dw, work, used):
             if kind == TOTAL or (kind == PRODUCT and chunk == s.chunks - 1):
                 _finish(size, t, s, block, work, at, dw)
         used[worker] += kind == CHUNKS
-        task = task + 1 if mine else next_task(counter)
+        task = task + 1 if mine else next_task(counters, worker, tasks)
 
 
 @inlined

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from minnet.kernels import jit
-from minnet.kernels.jit import kernel, new_counter, workers_for
-from minnet.kernels.vector import next_task
+from minnet.kernels.jit import kernel, next_task, workers_for
 
 numba = pytest.importorskip("numba")
 prange = numba.prange
@@ -23,21 +22,20 @@ PROGRAM = """
 import sys
 import numpy as np
 from numba import prange
-from minnet.kernels.jit import kernel, new_counter, workers_for
-from minnet.kernels.vector import next_task
+from minnet.kernels.jit import kernel, next_task, workers_for
 
 @kernel
-def double(workers, counter, x, y):
-    for _ in prange(workers):
-        task = next_task(counter)
+def double(workers, counters, x, y):
+    for worker in prange(workers):
+        task = next_task(counters, worker, len(x))
         while task < len(x):
             y[task] = 2 * x[task]
-            task = next_task(counter)
+            task = next_task(counters, worker, len(x))
 
 def check(workers):
     x = np.arange(1000.0)
     y = np.zeros_like(x)
-    double(workers, new_counter(), x, y)
+    double(workers, x, y)
     assert (y == 2 * x).all()
 """
 
@@ -63,19 +61,19 @@ def succeeded(result: subprocess.CompletedProcess[str]) -> bool:
 
 
 @kernel
-def squares(workers, counter, x, y):  # type: ignore[no-untyped-def]
-    for _ in prange(workers):
-        task = next_task(counter)
+def squares(workers, counters, x, y):  # type: ignore[no-untyped-def]
+    for worker in prange(workers):
+        task = next_task(counters, worker, len(x))
         while task < len(x):
             y[task] = x[task] * x[task]
-            task = next_task(counter)
+            task = next_task(counters, worker, len(x))
 
 
 def test_tasks_are_shared_and_each_is_done_once() -> None:
     x = np.arange(10_000.0)
     for workers in (1, 2, 3):
         y = np.zeros_like(x)
-        squares(workers, new_counter(), x, y)
+        squares(workers, x, y)
         np.testing.assert_array_equal(y, x * x)
 
 
@@ -86,7 +84,7 @@ def test_several_python_threads_at_once() -> None:
     def work() -> None:
         for _ in range(20):
             y = np.zeros_like(x)
-            squares(2, new_counter(), x, y)
+            squares(2, x, y)
             if not (y == x * x).all():
                 wrong.append(threading.get_ident())
 

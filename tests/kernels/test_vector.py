@@ -13,12 +13,12 @@ from minnet.kernels.vector import (
     broadcast,
     clear,
     copy,
+    count_up,
     fma,
     lanes,
     load,
     load_part,
     maximum,
-    next_task,
     store,
     store_part,
     transpose,
@@ -120,13 +120,14 @@ def test_transpose(dtype: Any) -> None:
 
 
 @njit
-def _take(counter):  # type: ignore[no-untyped-def]
-    return next_task(counter)
+def _count(counters, index):  # type: ignore[no-untyped-def]
+    return count_up(counters, index)
 
 
-def test_tasks_are_numbered_from_0() -> None:
-    counter = np.zeros(8, np.int64)
-    assert [_take(counter) for _ in range(4)] == [0, 1, 2, 3]
+def test_counting_up() -> None:
+    counters = np.zeros(3, np.int64)
+    assert [_count(counters, 1) for _ in range(4)] == [0, 1, 2, 3]
+    assert counters.tolist() == [0, 4, 0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
