@@ -13,9 +13,15 @@ from minnet.errors import unknown_name
 from minnet.files import require_new
 
 Weights = Annotated[
-    Path, typer.Option(help="A VGG16's weights, in any format that minnet convert reads.")
+    Path,
+    typer.Option(
+        help="A VGG16's weights, in any format that minnet convert reads, or a model of finetune's."
+    ),
 ]
-Size = Annotated[int, typer.Option(min=32, help="Height and width that images are made.")]
+Size = Annotated[
+    int | None,
+    typer.Option(min=32, help="Height and width that images are made; else WEIGHTS', or 224."),
+]
 
 
 def finetune(
@@ -42,7 +48,7 @@ def finetune(
         Path | None,
         typer.Option(help="For what the frozen layers give; MODEL.features if left out."),
     ] = None,
-    size: Size = 224,
+    size: Size = None,
     preprocessing: Preprocessing = None,
     seed: Annotated[int | None, typer.Option(min=0, help="To get the same model again.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
@@ -55,13 +61,14 @@ def finetune(
     """
     import minnet
     from minnet.saving import require_ending
-    from minnet.vgg16 import Vgg16, finetuning
+    from minnet.vgg16 import finetuning
+    from minnet.vgg16.commands import opened
 
     require_new(output, force)
     require_ending(output)
     if seed is not None:
         minnet.seed(seed)
-    vgg = Vgg16(weights, size=(size, size), **_said(preprocessing))
+    vgg = opened(weights, preprocessing, None if size is None else (size, size))
     kept = cache or output.with_name(f"{output.name}.features")
     head = finetuning.HEAD._replace(epochs=epochs, lr=lr)
     unfrozen = finetuning.Stage(from_epochs, from_lr, batch_size)
@@ -86,7 +93,7 @@ def features(
         str | None,
         typer.Option(metavar="LAYER", help="Whose outputs; if left out, those finetune wants."),
     ] = None,
-    size: Size = 224,
+    size: Size = None,
     preprocessing: Preprocessing = None,
 ) -> None:
     """Run photographs through a VGG16 once, and keep what comes out as a NumPy array.
@@ -95,9 +102,10 @@ def features(
     be a new array; if files do, only new images are calculated. minnet finetune --cache CACHE
     finds it.
     """
-    from minnet.vgg16 import Vgg16, finetuning
+    from minnet.vgg16 import finetuning
+    from minnet.vgg16.commands import opened
 
-    vgg = Vgg16(weights, size=(size, size), **_said(preprocessing))
+    vgg = opened(weights, preprocessing, None if size is None else (size, size))
     for part, kept in finetuning.features(vgg, directory, output, upto).items():
         print(plain(f"{part}: {kept.x.dtype} {kept.x.shape} in {kept.x.filename}"))
 
@@ -125,8 +133,3 @@ def weights(
     if net != "vgg16":
         raise unknown_name("net", net, ["vgg16"])
     print(plain(str(official.download(not notop, mirror, output))))
-
-
-def _said(preprocessing: str | None) -> dict[str, str]:
-    """Left out, it is what the file of weights says."""
-    return {} if preprocessing is None else {"preprocessing": preprocessing}

@@ -112,5 +112,6 @@ def _batches(
     empty = [name for k, name in enumerate(batches.classes) if k not in present]
     if empty:
         where, received = str(directory), f"none in {', '.join(empty)}"
-        raise FileError(mismatch(where, "images in each directory", received))
+        advice = "Put some there, or remove the directory."
+        raise FileError(mismatch(where, "images in each directory", received, advice))
     return batches
