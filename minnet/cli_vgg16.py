@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from minnet.cli_models import Preprocessing
-from minnet.console import plain
+from minnet.console import complain, plain
 from minnet.errors import unknown_name
 from minnet.files import require_new
 
@@ -72,8 +72,20 @@ def finetune(
     kept = cache or output.with_name(f"{output.name}.features")
     head = finetuning.HEAD._replace(epochs=epochs, lr=lr)
     unfrozen = finetuning.Stage(from_epochs, from_lr, batch_size)
-    finetuning.finetune(vgg, directory, kept, head, start, unfrozen)
-    vgg.save(output)
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        vgg.save(output)
+        written += 1
+
+    try:
+        finetuning.finetune(vgg, directory, kept, head, start, unfrozen, write)
+    except KeyboardInterrupt:
+        if written:
+            done = f"{written - 1} of {from_epochs} epochs from {start} on"
+            complain(f"stopped; {output} has the new head, {done}")
+        raise
     names = plain(", ".join(vgg.classes))
     print(f"Wrote {plain(str(output))}: {names}. The features are in {plain(str(kept))}.")
 

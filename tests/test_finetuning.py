@@ -121,6 +121,41 @@ def test_the_images_a_file_of_weights_is_for(pets: Path, notop: Path, tmp_path: 
     assert code == 2 and "none" in err and "rescale" in err
 
 
+def test_what_is_interrupted_has_written_what_it_had(
+    pets: Path, notop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ctrl-C in the second of three epochs of block 5: the model is that after the first."""
+    stopped, whole = tmp_path / "stopped.safetensors", tmp_path / "whole.safetensors"
+    command = (
+        "finetune",
+        pets,
+        "--weights",
+        notop,
+        *SMALL,
+        "--epochs",
+        1,
+        "--cache",
+        tmp_path / "f",
+    )
+    block5 = ("--from", "block5_conv1", "--from-lr", 0.01)
+    assert run(*command, *block5, "-o", whole)[0] == 0
+    save, calls = Vgg16.save, list[Path]()
+
+    def interrupted(vgg: Vgg16, path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        save(vgg, path)
+
+    monkeypatch.setattr(Vgg16, "save", interrupted)
+    code, out, err = run(*command, *block5, "--from-epochs", 3, "-o", stopped)
+    assert code == 130 and "Wrote" not in out
+    assert (
+        err == f"minnet: stopped; {stopped} has the new head, 1 of 3 epochs from block5_conv1 on\n"
+    )
+    assert stopped.read_bytes() == whole.read_bytes()
+
+
 def test_a_model_may_be_tuned_further(pets: Path, notop: Path, tmp_path: Path) -> None:
     """Its head is new, all else as it has learned, images as it takes them."""
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
