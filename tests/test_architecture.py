@@ -116,6 +116,7 @@ LAYERS = [
     ["vgg16.loading", "vgg16.names"],
     ["vgg16.official"],
     ["vgg16.architecture"],
+    ["vgg16.stated"],
     ["vgg16.lesson"],
     ["vgg16.commands", "vgg16.finetuning", "vgg16"],
     ["demos.output"],

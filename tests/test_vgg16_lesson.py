@@ -131,6 +131,18 @@ def test_files_of_a_model_say_which_images_it_takes(name: str, tmp_path: Path) -
     np.testing.assert_allclose(again.predict(images), vgg.predict(images), rtol=1e-6)
 
 
+def test_what_is_no_batches_and_no_size(path: Path) -> None:
+    vgg = Vgg16(None, width=1 / 16, size=32)
+    assert vgg.size == (32, 32)
+    with pytest.raises(
+        ArgumentError, match=r"finetune: .* received str\. vgg\.get_batches\(path\)"
+    ):
+        vgg.finetune(str(path / "train"))  # type: ignore[arg-type]
+    for shape in (224, (224,), (20, 20, 3)):
+        with pytest.raises(ArgumentError, match="expected input_shape"):
+            VGG16(input_shape=shape)  # type: ignore[arg-type]
+
+
 def test_dense_layers_tell_the_size_of_images(tmp_path: Path) -> None:
     for side in (32, 96, 224):
         model = VGG16(width=1 / 64, input_shape=(side, side + side // 32, 3), units=[2], seed=0)

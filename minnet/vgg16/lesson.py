@@ -5,7 +5,6 @@ Its methods are those of ``Vgg16`` in fast.ai's course "Practical deep learning 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +30,11 @@ from minnet.loading import load_model
 from minnet.optimizers import Adam
 from minnet.sequential import Sequential
 from minnet.tensor import Array
-from minnet.vgg16.architecture import BLOCKS, SMALLEST, VGG16
+from minnet.vgg16.architecture import VGG16
 from minnet.vgg16.names import CLASSES, imagenet_classes
 from minnet.vgg16.official import IMAGENET, located
-from minnet.weights import Vgg16Layer, opened_vgg16
+from minnet.vgg16.stated import settings_of
 from minnet.weights.safetensors import opened_with
-from minnet.weights.vgg16 import CONVOLUTIONS
 
 #: 'crop' is how torchvision makes images square, 'stretch' how Keras does.
 RESIZE = {"caffe": "stretch", "torch": "crop", "rescale": "stretch"}
@@ -70,8 +68,8 @@ class Vgg16:
     that Keras publishes, downloaded if need be; None draws them, for 'caffe'. A file
     without dense layers gives a model without them, which ``ft`` or ``finetune`` puts a first one
     on. ``classes``: their names; if None, ImageNet's of a model with as many, looked for when first
-    needed, and else '0', '1', …. ``size``: of images; None is the file's, which its dense layers
-    tell if nothing else does, or (224, 224).
+    needed, and else '0', '1', …. ``size``: of images, (height, width) or one number for both; None
+    is the file's, which its dense layers tell if nothing else does, or (224, 224).
     ``options`` go to :func:`~minnet.vgg16.VGG16`; ``dropout`` is 0.5, as in the lesson.
 
     ``model`` is a :class:`minnet.Sequential` that takes pixels 0 … 255, red first; everything that
@@ -86,13 +84,13 @@ class Vgg16:
         weights: PathLike | None = IMAGENET,
         *,
         classes: Sequence[str] | None = None,
-        size: tuple[int, int] | None = None,
+        size: int | tuple[int, int] | None = None,
         **options: Any,
     ):
         settings: dict[str, Any] = {"preprocessing": "caffe", "dropout": DROPOUT}
         weights = located(weights)
         if weights is not None:
-            found = _settings_of(weights)
+            found = settings_of(weights)
             stated = found.pop("size")
             size, settings = size or stated, settings | found
         settings |= options
@@ -100,7 +98,8 @@ class Vgg16:
             expected = "a file that says which images its net expects"
             advice = f"Say preprocessing=…, one of {', '.join(RESIZE)}."
             raise FileError(mismatch(str(weights), expected, "one that does not", advice))
-        self.model: Any = VGG16(weights, input_shape=(*(size or SIZE), 3), **settings)
+        height, width = (size, size) if isinstance(size, int) else size or SIZE
+        self.model: Any = VGG16(weights, input_shape=(height, width, 3), **settings)
         self._classes = None if classes is None else list(classes)
 
     @classmethod
@@ -195,7 +194,13 @@ class Vgg16:
         self.compile()
 
     def finetune(self, batches: ImageFolder) -> None:
-        """:meth:`ft` for the classes of these batches, whose names are then the model's."""
+        """:meth:`ft` for the classes of these batches, whose names are then the model's.
+
+        Raises :class:`~minnet.errors.ArgumentError` for anything but an image folder's batches.
+        """
+        if not isinstance(batches, ImageFolder):
+            expected, advice = "batches of a folder", "vgg.get_batches(path) makes them."
+            raise ArgumentError(mismatch("finetune", expected, type(batches).__name__, advice))
         self.ft(len(batches.classes))
         self._classes = list(batches.classes)
 
@@ -319,33 +324,6 @@ class Vgg16:
         return Predicted(
             every[np.arange(len(every)), indices], indices, [names[k] for k in indices]
         )
-
-
-def _settings_of(weights: PathLike) -> dict[str, Any]:
-    """What a file of weights says of its net: options of VGG16, and the size of images."""
-    with opened_vgg16(weights) as (layers, report):
-        widths = {layer.name: layer.bias.shape[0] for layer in layers}
-        size = report.convention.size or _size_of(layers)
-    *units, classes = [width for name, width in widths.items() if name[:5] != "block"] or [0]
-    top = {"units": units, "classes": classes} if classes else {}
-    return {
-        "size": size,
-        "preprocessing": report.convention.preprocessing,
-        "include_top": bool(top),
-        "width": widths["block1_conv1"] / BLOCKS[0][0],
-        **top,
-    }
-
-
-def _size_of(layers: Sequence[Vgg16Layer]) -> tuple[int, int] | None:
-    """(height, width) of the square images that a file's dense layers are for, if it has any."""
-    named = {layer.name: layer for layer in layers}
-    *_, last = (layer for layer in layers if layer.name in CONVOLUTIONS)
-    if "fc1" not in named:
-        return None
-    area = named["fc1"].kernel.shape[0] // last.bias.shape[0]  # of a feature map
-    side = math.isqrt(area)
-    return (SMALLEST * side, SMALLEST * side) if side * side == area else None
 
 
 def _shown(names: list[str]) -> str:
