@@ -72,8 +72,6 @@ def summary(
     preprocessing: Preprocessing = None,
 ) -> None:
     """Print a model's layers, shapes and parameters."""
-    from minnet.loading import is_model, load_model
-    from minnet.vgg16.commands import opened
+    from minnet.vgg16.commands import any_model
 
-    net = load_model(model) if is_model(model) else opened(model, preprocessing).model
-    net.summary()
+    any_model(model, preprocessing).summary()

@@ -11,7 +11,7 @@ from typing import Any
 from minnet.data import load_image
 from minnet.errors import ArgumentError, FileError, mismatch
 from minnet.files import replacing
-from minnet.loading import is_model
+from minnet.loading import is_model, load_model
 from minnet.progress import Progress
 from minnet.vgg16.lesson import Vgg16
 from minnet.vgg16.names import likeliest
@@ -56,6 +56,14 @@ def predict(
         if not written:
             expected, received = "an image that can be read", "none"
             raise FileError(mismatch(str(table), expected, received))
+
+
+def any_model(path: Path, preprocessing: str | None = None) -> Any:
+    """A saved model of whatever kind, or a VGG16 with the weights of a file in any format.
+
+    Raises what :func:`minnet.load_model` and :func:`opened` raise.
+    """
+    return load_model(path) if is_model(path) else opened(path, preprocessing).model
 
 
 def opened(
