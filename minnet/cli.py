@@ -44,6 +44,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             with warnings.catch_warnings():
+                # Pillow's are about photographs that it has read all the same, and name no file.
+                warnings.filterwarnings("ignore", module=r"PIL\.")
                 warnings.showwarning = lambda message, *where, **more: complain(message)
                 return super().invoke(ctx)
         except BrokenPipeError:

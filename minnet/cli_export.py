@@ -63,12 +63,13 @@ def export(
     from minnet.demos.output import print_export, workbook_path
     from minnet.files import require_new
     from minnet.spreadsheet import export_xlsx
+    from minnet.vgg16.commands import any_model
 
     if steps > 1 and target is None:
         received = f"--steps {steps} alone"
         raise ArgumentError(mismatch("minnet export", "--steps with --target", received))
     path = require_new(workbook_path(output), force)
-    net = _opened(model)
+    net = any_model(model)
     x = _divided(read_inputs(net, inputs), divide_by)
     y = None if target is None else read_target(target)
     watch = _progress_bar()
@@ -82,14 +83,6 @@ def export(
     finally:
         watch.ends()
     print_export(done)
-
-
-def _opened(path: Path) -> Any:
-    """A saved model, or a VGG16 with the weights of a file in any format."""
-    from minnet.loading import is_model, load_model
-    from minnet.vgg16 import Vgg16
-
-    return load_model(path) if is_model(path) else Vgg16(path).model
 
 
 def _place(text: str) -> list[str | int]:

@@ -65,8 +65,13 @@ def predict(
         raise typer.Exit(FAILED)
 
 
-def summary(model: Annotated[Path, typer.Argument(help="A saved model (.safetensors).")]) -> None:
-    """Print a saved model's layers, shapes and parameters."""
-    from minnet import load_model
+def summary(
+    model: Annotated[
+        Path, typer.Argument(help="A saved model (.safetensors), or a VGG16's weights.")
+    ],
+    preprocessing: Preprocessing = None,
+) -> None:
+    """Print a model's layers, shapes and parameters."""
+    from minnet.vgg16.commands import any_model
 
-    load_model(model).summary()
+    any_model(model, preprocessing).summary()

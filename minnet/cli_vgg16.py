@@ -8,14 +8,20 @@ from typing import Annotated
 import typer
 
 from minnet.cli_models import Preprocessing
-from minnet.console import plain
+from minnet.console import complain, plain
 from minnet.errors import unknown_name
 from minnet.files import require_new
 
 Weights = Annotated[
-    Path, typer.Option(help="A VGG16's weights, in any format that minnet convert reads.")
+    Path,
+    typer.Option(
+        help="A VGG16's weights, in any format that minnet convert reads, or a model of finetune's."
+    ),
 ]
-Size = Annotated[int, typer.Option(min=32, help="Height and width that images are made.")]
+Size = Annotated[
+    int | None,
+    typer.Option(min=32, help="Height and width that images are made; else WEIGHTS', or 224."),
+]
 
 
 def finetune(
@@ -42,7 +48,7 @@ def finetune(
         Path | None,
         typer.Option(help="For what the frozen layers give; MODEL.features if left out."),
     ] = None,
-    size: Size = 224,
+    size: Size = None,
     preprocessing: Preprocessing = None,
     seed: Annotated[int | None, typer.Option(min=0, help="To get the same model again.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
@@ -55,18 +61,31 @@ def finetune(
     """
     import minnet
     from minnet.saving import require_ending
-    from minnet.vgg16 import Vgg16, finetuning
+    from minnet.vgg16 import finetuning
+    from minnet.vgg16.commands import opened
 
     require_new(output, force)
     require_ending(output)
     if seed is not None:
         minnet.seed(seed)
-    vgg = Vgg16(weights, size=(size, size), **_said(preprocessing))
+    vgg = opened(weights, preprocessing, None if size is None else (size, size))
     kept = cache or output.with_name(f"{output.name}.features")
     head = finetuning.HEAD._replace(epochs=epochs, lr=lr)
     unfrozen = finetuning.Stage(from_epochs, from_lr, batch_size)
-    finetuning.finetune(vgg, directory, kept, head, start, unfrozen)
-    vgg.save(output)
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        vgg.save(output)
+        written += 1
+
+    try:
+        finetuning.finetune(vgg, directory, kept, head, start, unfrozen, write)
+    except KeyboardInterrupt:
+        if written:
+            done = f"{written - 1} of {from_epochs} epochs from {start} on"
+            complain(f"stopped; {output} has the new head, {done}")
+        raise
     names = plain(", ".join(vgg.classes))
     print(f"Wrote {plain(str(output))}: {names}. The features are in {plain(str(kept))}.")
 
@@ -86,7 +105,7 @@ def features(
         str | None,
         typer.Option(metavar="LAYER", help="Whose outputs; if left out, those finetune wants."),
     ] = None,
-    size: Size = 224,
+    size: Size = None,
     preprocessing: Preprocessing = None,
 ) -> None:
     """Run photographs through a VGG16 once, and keep what comes out as a NumPy array.
@@ -95,9 +114,10 @@ def features(
     be a new array; if files do, only new images are calculated. minnet finetune --cache CACHE
     finds it.
     """
-    from minnet.vgg16 import Vgg16, finetuning
+    from minnet.vgg16 import finetuning
+    from minnet.vgg16.commands import opened
 
-    vgg = Vgg16(weights, size=(size, size), **_said(preprocessing))
+    vgg = opened(weights, preprocessing, None if size is None else (size, size))
     for part, kept in finetuning.features(vgg, directory, output, upto).items():
         print(plain(f"{part}: {kept.x.dtype} {kept.x.shape} in {kept.x.filename}"))
 
@@ -125,8 +145,3 @@ def weights(
     if net != "vgg16":
         raise unknown_name("net", net, ["vgg16"])
     print(plain(str(official.download(not notop, mirror, output))))
-
-
-def _said(preprocessing: str | None) -> dict[str, str]:
-    """Left out, it is what the file of weights says."""
-    return {} if preprocessing is None else {"preprocessing": preprocessing}

@@ -52,7 +52,7 @@ def fetch(
     except MinnetError:
         raise
     except RequestException as error:
-        received = f"{type(error).__name__}: {error}"
+        received = f"{type(error).__name__}: {_reason(error)}"
         raise FileError(mismatch(url, "an answer", received, advice)) from None
     except ValueError:  # pooch's word for another checksum; it has deleted the file
         expected, received = f"a file with {checksum}", "another one, which was deleted"
@@ -66,6 +66,12 @@ def has_checksum(path: Path, checksum: str) -> bool:
     """Whether this is a file with that checksum."""
     kind, _, digits = checksum.partition(":")
     return path.is_file() and _pooch().file_hash(str(path), kind) == digits
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the pools of connections and the retries that it went through."""
+    reason = getattr(error.args[0] if error.args else None, "reason", error)
+    return str(reason).rpartition("): ")[2]
 
 
 def _pooch() -> Any:

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -70,20 +71,55 @@ def features(model: Sequential, batches: Batches, cache: PathLike, verbose: int 
 
 
 def _calculate(model: Sequential, batches: Batches, store: _Store, verbose: int) -> None:
+    """Calculate the rows that are missing: all that can be read, before any other is an error.
+
+    So nobody comes back after a night to a photograph that was damaged, and the next day to
+    another one.
+    """
     missing = store.missing
-    done = batches.rows - len(missing)
+    unreadable: dict[int, str] = {}
+    problem: FileError | None = None
     progress = Progress(batches.rows, 1, verbose, unit="images")
-    progress.begin(0, "features", done)
+    progress.begin(0, "features", batches.rows - len(missing))
     try:
-        for batch in batches.of(missing):
-            x = batch[0] if isinstance(batch, tuple) else batch
-            places, missing = missing[: len(x)], missing[len(x) :]
-            store.put(places, model.predict(x, batches.batch_size))
-            done += len(x)
-            progress.update(done, dict)
+        while missing.size:
+            try:
+                _fill(model, batches, store, missing, progress)
+                break
+            except FileError as error:
+                known, unreadable = unreadable, batches.unreadable(store.missing)
+                if unreadable == known:  # it is something else
+                    raise
+                progress.close()
+                problem = _problem(error, list(unreadable.values()))
+                warnings.warn(f"{problem} The others are calculated first.", stacklevel=4)
+                missing = np.setdiff1d(store.missing, list(unreadable))
+        if problem is not None:
+            raise problem
         progress.end({})
     finally:
         progress.close()
+
+
+def _problem(error: FileError, files: list[str]) -> FileError:
+    """The error for files that cannot be read, of which the first one gave ``error``."""
+    if len(files) == 1:
+        return error
+    advice = "Replace these files, or leave them out."
+    received = f"{len(files):,} that cannot: {', '.join(files)}"
+    return FileError(mismatch("features", "images that can be read", received, advice))
+
+
+def _fill(
+    model: Sequential, batches: Batches, store: _Store, missing: Array, progress: Progress
+) -> None:
+    done = batches.rows - len(missing)
+    for batch in batches.of(missing):
+        x = batch[0] if isinstance(batch, tuple) else batch
+        places, missing = missing[: len(x)], missing[len(x) :]
+        store.put(places, model.predict(x, batches.batch_size))
+        done += len(x)
+        progress.update(done, dict)
 
 
 def _key(model: Sequential, shared: bytes) -> str:

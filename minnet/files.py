@@ -71,7 +71,8 @@ def require_new(path: PathLike, force: bool = False) -> Path:
     file = Path(path)
     if file.is_dir() or not file.parent.is_dir():
         received = "a directory" if file.is_dir() else f"no directory {str(file.parent)!r}"
-        raise FileError(mismatch(str(file), "the name of a file to write", received))
+        advice = "Choose another name." if file.is_dir() else "Make that directory first."
+        raise FileError(mismatch(str(file), "the name of a file to write", received, advice))
     if file.exists() and not force:
         advice = "Choose another name, or add --force to replace it."
         raise FileError(mismatch(str(file), "a new file", "one that exists", advice))

@@ -69,8 +69,14 @@ def is_model(path: PathLike) -> bool:
     Raises :class:`~minnet.errors.FileError` where there is none, or a damaged one.
     """
     file = require_file(path, "a saved model or weights")
-    if file.name.lower().endswith(_OF_WEIGHTS):
+    name = file.name.lower()
+    if name.endswith(_OF_WEIGHTS):
         return False
+    if not name.endswith(".safetensors"):
+        with file.open("rb") as content:
+            header = content.read(9)[8:]  # behind its length
+        if header != b"{":
+            return False
     with opened_with(file) as (_, metadata):
         return "model" in metadata
 

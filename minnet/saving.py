@@ -22,7 +22,7 @@ from minnet.files import PathLike, replacing
 from minnet.layers import Layer
 from minnet.objectives import Objectives
 from minnet.tensor import Array
-from minnet.weights import LoadReport, safetensors
+from minnet.weights import LoadReport, conventions, safetensors
 from minnet.weights.stored import StoredArray, arrays_of
 
 #: What stands before the names of the optimizer's arrays.
@@ -125,6 +125,9 @@ def save(
         advice = "Assign another name to layer.name."
         raise ArgumentError(mismatch(str(path), "one array of a name", f"two {name!r}", advice))
     settings = {**describe(model), **(metadata or {})}
+    convention = conventions.of_model(model.layers)
+    if convention is not None:
+        settings["convention"] = convention
     with replacing(path, "a model") as file:
         safetensors.write_with(file, model.layers, others, settings)
 

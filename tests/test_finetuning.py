@@ -121,6 +121,66 @@ def test_the_images_a_file_of_weights_is_for(pets: Path, notop: Path, tmp_path: 
     assert code == 2 and "none" in err and "rescale" in err
 
 
+def test_what_is_interrupted_has_written_what_it_had(
+    pets: Path, notop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Ctrl-C in the second of three epochs of block 5: the model is that after the first."""
+    stopped, whole = tmp_path / "stopped.safetensors", tmp_path / "whole.safetensors"
+    command = (
+        "finetune",
+        pets,
+        "--weights",
+        notop,
+        *SMALL,
+        "--epochs",
+        1,
+        "--cache",
+        tmp_path / "f",
+    )
+    block5 = ("--from", "block5_conv1", "--from-lr", 0.01)
+    assert run(*command, *block5, "-o", whole)[0] == 0
+    save, calls = Vgg16.save, list[Path]()
+
+    def interrupted(vgg: Vgg16, path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        save(vgg, path)
+
+    monkeypatch.setattr(Vgg16, "save", interrupted)
+    code, out, err = run(*command, *block5, "--from-epochs", 3, "-o", stopped)
+    assert code == 130 and "Wrote" not in out
+    assert (
+        err == f"minnet: stopped; {stopped} has the new head, 1 of 3 epochs from block5_conv1 on\n"
+    )
+    assert stopped.read_bytes() == whole.read_bytes()
+
+
+def test_a_model_may_be_tuned_further(pets: Path, notop: Path, tmp_path: Path) -> None:
+    """Its head is new, all else as it has learned, images as it takes them."""
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    command = ("finetune", pets, "--weights", notop, *SMALL, "--preprocessing", "torch")
+    unfrozen = ("--epochs", 1, "--from", "block5_conv3", "--from-lr", 0.01)
+    assert run(*command, *unfrozen, "-o", first)[0] == 0
+    command = ("finetune", pets, "--weights", first, "--epochs", 1, "-o", second)
+    assert run(*command)[0] == 0
+    models = [load_model(file) for file in (first, second)]
+    assert models[1].layers[0].mode == "torch"
+    same = [np.array_equal(a, b) for a, b in zip(*(model.get_weights() for model in models))]
+    assert same == [True] * 26 + [False] * 4
+    code, _, err = run(*command, "--force", "--size", 64)
+    assert code == 2 and "first.safetensors: expected images of 32 × 32" in err
+
+
+def test_the_size_is_that_of_the_weights(pets: Path, whole: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m.safetensors"
+    command = ("finetune", pets, "--weights", whole, "--epochs", 1, "-o", model)
+    assert run(*command)[0] == 0
+    assert load_model(model).layers[0].output_shape == (32, 32, 3)
+    code, _, err = run(*command, "--force", "--size", 64)
+    assert code == 2 and "whole.safetensors: expected the arrays of this VGG16" in err
+
+
 def test_the_same_seed_gives_the_same_model(pets: Path, notop: Path, tmp_path: Path) -> None:
     contents = []
     for name in ("a.safetensors", "b.safetensors"):
@@ -136,8 +196,6 @@ def test_the_same_seed_gives_the_same_model(pets: Path, notop: Path, tmp_path: P
 def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
     """Each is one line, said before the images are gone through; no file is left."""
     good = {"": pets, "--weights": notop, "--size": 32, "-o": tmp_path / "m.safetensors"}
-    damaged = shutil.copytree(pets, tmp_path / "damaged")
-    (damaged / "train" / "cats" / "cats.3.png").write_bytes(b"no picture")
     empty = shutil.copytree(pets, tmp_path / "empty")
     (empty / "train" / "birds").mkdir()
     others = shutil.copytree(pets, tmp_path / "others")
@@ -158,9 +216,11 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
         ({"": tmp_path / "one"}, "one/train: expected directories of at least two classes"),
         ({"": empty}, "empty/train: expected images in each directory, received none in birds"),
         ({"": others}, "expected the directories cats, dogs, received cats, wolves"),
-        ({"": damaged}, "cats.3.png: expected an image"),
         ({"--from": "block5_conv9"}, "Did you mean 'block5_conv3'?"),
-        ({"--weights": tmp_path / "none.h5"}, "none.h5: expected a file with weights"),
+        (
+            {"--weights": tmp_path / "none.h5"},
+            "none.h5: expected a file with a saved model or weights",
+        ),
         ({"--weights": there}, "there.safetensors: expected"),
         ({"--weights": half}, "half.npz: expected an .npz file"),
         ({"--weights": other}, "expected the arrays of a VGG16"),
@@ -178,6 +238,18 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
         assert (code, err.count("\n")) == (2, 1) and message in err, (change, out, err)
         assert "Epoch" not in out and "features" not in out
     assert set(tmp_path.rglob("*.safetensors")) == files and there.read_text() == "mine"
+
+
+def test_images_that_are_damaged_are_told_at_once_and_at_the_end(
+    pets: Path, notop: Path, tmp_path: Path
+) -> None:
+    folder, model = shutil.copytree(pets, tmp_path / "pets"), tmp_path / "m.safetensors"
+    (folder / "train" / "cats" / "cats.3.png").write_bytes(b"no picture")
+    code, out, err = run("finetune", folder, "--weights", notop, *SMALL, "-o", model)
+    first, second = err.splitlines()
+    assert (code, out) == (2, "") and not model.exists()
+    assert second.startswith("minnet: ") and "cats.3.png: expected an image" in second
+    assert first == f"{second} The others are calculated first."
 
 
 def test_what_is_left_out_is_one_line(pets: Path, notop: Path, tmp_path: Path) -> None:

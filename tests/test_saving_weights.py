@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -17,7 +18,8 @@ from saving_cases import Scale, assert_same_weights, models
 
 import minnet
 from minnet.errors import ArgumentError, FileError, MissingDependencyError
-from minnet.weights import LoadReport
+from minnet.weights import LoadReport, hdf5_heaps
+from minnet.weights.hdf5_heaps import require_sound_heaps
 
 h5py = pytest.importorskip("h5py")
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -410,6 +412,40 @@ def test_hdf5_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
     linked(path, huge)
     with pytest.raises(FileError, match="kernel:0 claims 8,796,093,022,208 bytes"):
         network(2).load_weights(path)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_heaps_of_texts_that_would_never_end(tmp_path: Path, free: bool) -> None:
+    """Sizes that lead to an object of no size: HDF5's library would go round there for ever."""
+    path = tmp_path / "w.weights.h5"
+    model = network(2)
+    model.save_weights(path)
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    at, sizes = heap + 16, []
+    while index := int.from_bytes(content[at : at + 2], "little"):
+        sizes.append(at + 8)
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+        assert index == len(sizes)
+    with path.open("rb") as file:
+        require_sound_heaps(file)
+    if free:
+        content[at + 8 : at + 16] = bytes(8)
+    else:
+        content[sizes[0] + 1] += 1
+    content[heap + 5] = 7  # which the library does not look at
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"at byte {heap:,}, whose sizes"), path.open("rb") as file:
+        require_sound_heaps(file)
+    with pytest.raises(FileError, match=r"w\.weights\.h5: .*a damaged one: a heap of texts"):
+        model.load_weights(path)
+
+
+def test_heaps_are_found_wherever_blocks_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in range(1, 9):
+        monkeypatch.setattr(hdf5_heaps, "_BLOCK", block)
+        found = list(hdf5_heaps._heaps(io.BytesIO(b"..GCOL\x01....GCOL\x02GCOL\x01")))
+        assert found == [2, 16]
 
 
 def test_other_hdf5_files(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,33 @@ def test_features_are_made_anew_when_anything_changes(
     calls = counting(model, monkeypatch)
     model.features(batches, cache, verbose=0)
     assert calls == [4, 3]
+
+
+def test_all_that_can_be_read_is_calculated_before_files_that_cannot_are_an_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And they are all named: at once, and again at the end."""
+    model, cache = small(include_top=False), tmp_path / "cache"
+    whole = {path: path.read_bytes() for path in sorted(folder.rglob("*.png"))[1:6:2]}
+    for path in whole:
+        path.write_bytes(b"no picture")
+    batches = ImageFolder(folder, 2, size=32, shuffle=False, threads=2)
+    told = "received 3 that cannot: " + ", ".join(map(str, whole))
+    with (
+        pytest.warns(UserWarning, match=f"{re.escape(told)}.* The others are calculated first"),
+        pytest.raises(FileError, match=f"{re.escape(told)}.* leave them out"),
+    ):
+        model.features(batches, cache, verbose=0)
+    *mended, last = whole
+    for path in mended:
+        path.write_bytes(whole[path])
+    with pytest.warns(UserWarning), pytest.raises(FileError, match=rf"{last.name}: expected an"):
+        model.features(ImageFolder(folder, 2, size=32, shuffle=False), cache, verbose=0)
+    last.write_bytes(whole[last])
+    calls = counting(model, monkeypatch)
+    received = model.features(ImageFolder(folder, 2, size=32, shuffle=False), cache, verbose=0).x
+    assert calls == [1]
+    np.testing.assert_allclose(received, model.predict(batches), rtol=1e-5, atol=1e-6)
 
 
 CAT = Path("cats", "cats.1.png")

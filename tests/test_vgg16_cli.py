@@ -52,6 +52,8 @@ def test_what_cannot_be_predicted(saved: tuple[Path, Path], tmp_path: Path) -> N
     model, _ = saved
     code, _, stderr = run("predict", model, tmp_path / "none.png", "--csv", tmp_path / "t.csv")
     assert code == 2 and "none.png" in stderr and not (tmp_path / "t.csv").exists()
+    code, _, stderr = run("predict", model, tmp_path / "none.png")
+    assert (code, stderr.count("\n")) == (2, 1)  # and no rate of nothing
 
 
 def test_an_image_that_is_damaged_among_good_ones(saved: tuple[Path, Path], tmp_path: Path) -> None:
@@ -109,3 +111,12 @@ def test_weights_alone_become_a_book(saved: tuple[Path, Path], tmp_path: Path) -
 def test_a_summary(saved: tuple[Path, Path]) -> None:
     code, stdout, _ = run("summary", saved[0])
     assert code == 0 and "block5_conv3" in stdout
+
+
+def test_a_summary_of_weights_alone(tmp_path: Path) -> None:
+    VGG16(width=1 / 64, input_shape=(64, 64, 3), seed=0).save_weights(tmp_path / "w.h5")
+    code, stdout, _ = run("summary", tmp_path / "w.h5")
+    assert code == 0 and "(None, 64, 64, 1)" in stdout and "predictions" in stdout
+    (tmp_path / "text").write_text("no model")
+    code, _, stderr = run("summary", tmp_path / "text")
+    assert code == 2 and "text: expected a name ending in .safetensors, .npz" in stderr

@@ -13,6 +13,7 @@ from minnet.data import ImageFolder
 from minnet.errors import ArgumentError, FileError
 from minnet.layers import ImagePreprocessing
 from minnet.vgg16 import VGG16, Vgg16, official
+from minnet.weights import convert, read_vgg16
 
 SMALL: dict[str, Any] = {"width": 1 / 16, "size": (32, 32), "seed": 0}
 
@@ -113,6 +114,43 @@ def test_images_are_read_by_the_weights_convention(path: Path, weights: Path) ->
     assert vgg.resize == "crop"
     assert vgg.model.layers[0].mode == "torch"
     assert vgg.get_batches(path / "train").reading.resize == "crop"
+
+
+@pytest.mark.parametrize(
+    "name", ["whole.safetensors", "w.safetensors", "w.npz", "w.h5", "w.weights.h5"]
+)
+def test_files_of_a_model_say_which_images_it_takes(name: str, tmp_path: Path) -> None:
+    """Else weights for RGB between 0 and 1 would be taken for Keras's, for BGR without means."""
+    vgg = Vgg16(None, width=1 / 16, size=(32, 64), preprocessing="torch", seed=0)
+    (vgg.save if name.startswith("whole") else vgg.model.save_weights)(tmp_path / name)
+    convention = read_vgg16(tmp_path / name)[1].convention
+    assert (convention.preprocessing, convention.size) == ("torch", (32, 64))
+    convert(tmp_path / name, tmp_path / "converted.h5")
+    again = Vgg16(tmp_path / "converted.h5")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
+    np.testing.assert_allclose(again.predict(images), vgg.predict(images), rtol=1e-6)
+
+
+def test_what_is_no_batches_and_no_size(path: Path) -> None:
+    vgg = Vgg16(None, width=1 / 16, size=32)
+    assert vgg.size == (32, 32)
+    with pytest.raises(
+        ArgumentError, match=r"finetune: .* received str\. vgg\.get_batches\(path\)"
+    ):
+        vgg.finetune(str(path / "train"))  # type: ignore[arg-type]
+    for shape in (224, (224,), (20, 20, 3)):
+        with pytest.raises(ArgumentError, match="expected input_shape"):
+            VGG16(input_shape=shape)  # type: ignore[arg-type]
+
+
+def test_dense_layers_tell_the_size_of_images(tmp_path: Path) -> None:
+    for side in (32, 96, 224):
+        model = VGG16(width=1 / 64, input_shape=(side, side + side // 32, 3), units=[2], seed=0)
+        model.save_weights(tmp_path / "w.npz")
+        arrays = dict(np.load(tmp_path / "w.npz"))
+        arrays["fc2/weight"], arrays["fc2/bias"] = np.ones((2, 2), "f4"), np.ones(2, "f4")
+        np.savez(tmp_path / "w.npz", **arrays)
+        assert Vgg16(tmp_path / "w.npz").size == (side, side)
 
 
 def test_arrays_instead_of_batches() -> None:

@@ -132,6 +132,10 @@ class Batches:
         """What the rows of ``x`` stand for: themselves, unless a subclass has them read."""
         return x
 
+    def unreadable(self, rows: Array) -> dict[int, str]:
+        """Of these rows, numbers (n,), those that :meth:`load` cannot read: number and file."""
+        return {}
+
     def _make(self, order: Array | None, epoch: int, batch: int) -> Any:
         begin = batch * self.batch_size
         rows: Any = slice(begin, begin + self.batch_size)

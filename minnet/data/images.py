@@ -6,6 +6,7 @@ import os
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,7 +99,10 @@ def decoded(path: PathLike, convert: Callable[[Image], Image]) -> Array:
             image.load()
             return np.array(convert(ImageOps.exif_transpose(image)))
     except Image.DecompressionBombError as error:
-        raise FileError(mismatch(str(file), "an image of moderate size", f"{error}")) from None
+        received, advice = str(error).rstrip("."), "Make it smaller, or leave it out."
+        raise FileError(
+            mismatch(str(file), "an image of moderate size", received, advice)
+        ) from None
     except UnidentifiedImageError:
         expected = f"an image ({', '.join(FORMATS)})"
         raise FileError(mismatch(str(file), expected, "something else", _ADVICE)) from None
@@ -201,6 +205,19 @@ class ImageFolder(Batches):
             advice = "Give a size, or batch_size=1."
             raise ArgumentError(mismatch("ImageFolder", "a size", "size=None", advice))
         return np.stack([self.reading.read(self.directory / str(file)) for file in x])
+
+    def unreadable(self, rows: Array) -> dict[int, str]:
+        paths = [self.directory / self.files[k] for k in rows]
+        with ThreadPoolExecutor(thread_name_prefix="minnet-images") as pool:
+            found = zip(rows, paths, pool.map(self._is_fine, paths), strict=True)
+            return {int(k): str(path) for k, path, fine in found if not fine}
+
+    def _is_fine(self, path: Path) -> bool:
+        try:
+            self.reading.read(path)
+        except FileError:
+            return False
+        return True
 
     def fingerprint(self) -> Iterator[bytes]:
         """How images are read, then each file's content: what it is called changes nothing."""

@@ -6,7 +6,7 @@ large-scale image recognition", 2014.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ def _checked(input_shape: Any, weights: Any) -> Shape | None:
         if weights is None:
             return None
         raise ArgumentError(mismatch("VGG16", "input_shape with weights", "None"))
-    shape = tuple(input_shape)
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
     large = len(shape) == 3 and all(isinstance(n, int) and n >= SMALLEST for n in shape[:2])
     if not large:
         expected = f"input_shape (height, width, channels), both at least {SMALLEST}"

@@ -11,7 +11,7 @@ from typing import Any
 from minnet.data import load_image
 from minnet.errors import ArgumentError, FileError, mismatch
 from minnet.files import replacing
-from minnet.loading import is_model
+from minnet.loading import is_model, load_model
 from minnet.progress import Progress
 from minnet.vgg16.lesson import Vgg16
 from minnet.vgg16.names import likeliest
@@ -38,7 +38,7 @@ def predict(
     Raises what :class:`Vgg16` and :meth:`Vgg16.load` raise, and
     :class:`~minnet.errors.FileError` where there is not one image for the table.
     """
-    vgg = _opened(model, preprocessing)
+    vgg = opened(model, preprocessing)
     progress = Progress(len(images), 1, 1, sys.stderr, unit="images")
     if table is None:
         if sys.stdout.isatty():
@@ -58,14 +58,34 @@ def predict(
             raise FileError(mismatch(str(table), expected, received))
 
 
-def _opened(model: Path, preprocessing: str | None) -> Vgg16:
-    if is_model(model):
-        if preprocessing is not None:
-            expected, received = "no preprocessing for a model that has its own", preprocessing
-            raise ArgumentError(mismatch(str(model), expected, received))
-        return Vgg16.load(model)
-    options: dict[str, Any] = {} if preprocessing is None else {"preprocessing": preprocessing}
-    return Vgg16(model, **options)
+def any_model(path: Path, preprocessing: str | None = None) -> Any:
+    """A saved model of whatever kind, or a VGG16 with the weights of a file in any format.
+
+    Raises what :func:`minnet.load_model` and :func:`opened` raise.
+    """
+    return load_model(path) if is_model(path) else opened(path, preprocessing).model
+
+
+def opened(
+    path: Path, preprocessing: str | None = None, size: tuple[int, int] | None = None
+) -> Vgg16:
+    """What :meth:`Vgg16.save` wrote, or weights in any format; None leaves it to the file.
+
+    Raises what :class:`Vgg16` and :meth:`Vgg16.load` raise, and
+    :class:`~minnet.errors.ArgumentError` for settings of a model that has others.
+    """
+    if not is_model(path):
+        options: dict[str, Any] = {} if preprocessing is None else {"preprocessing": preprocessing}
+        return Vgg16(path, size=size, **options)
+    vgg = Vgg16.load(path)
+    if preprocessing is not None:
+        expected, received = "no preprocessing for a model that has its own", preprocessing
+        raise ArgumentError(mismatch(str(path), expected, received))
+    if size not in (None, vgg.size):
+        expected = "images of {} × {}, as this model has learned".format(*vgg.size)
+        received, advice = "{} × {}".format(*size), "Leave the size out."
+        raise ArgumentError(mismatch(str(path), expected, received, advice))
+    return vgg
 
 
 def _rows(
@@ -77,6 +97,7 @@ def _rows(
 ) -> Iterator[Row]:
     names = vgg.classes
     progress.begin(0, "predictions")
+    predicted = 0
     for done, path in enumerate(images, 1):
         try:
             image = load_image(path, vgg.size, vgg.resize)
@@ -85,7 +106,9 @@ def _rows(
             report(error)
             continue
         (probabilities,) = vgg.predict(image[None])
+        predicted += 1
         progress.update(done, dict)
         for place, k in enumerate(likeliest(probabilities, top), 1):
             yield str(path), place, names[k], float(probabilities[k])
-    progress.end({})
+    if predicted:
+        progress.end({})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from minnet.callbacks import ProgressBar
+from minnet.callbacks import LambdaCallback, ProgressBar
 from minnet.checks import positive
 from minnet.data import ImageFolder
 from minnet.errors import FileError, mismatch
@@ -40,11 +41,13 @@ def finetune(
     head: Stage = HEAD,
     start: str | None = None,
     unfrozen: Stage = UNFROZEN,
+    keep: Callable[[], None] = lambda: None,
 ) -> None:
     """Train a new head for the classes of a folder; then all layers from ``start`` on.
 
     ``directory``: with 'train' and 'valid', which have a directory of images for each class.
-    ``cache``: a directory for the features on which the head is trained.
+    ``cache``: a directory for the features on which the head is trained. ``keep``: called with the
+    head trained, and after each epoch of the other layers, which may take an hour.
 
     Raises :class:`~minnet.errors.FileError` for another folder, and what
     :meth:`Vgg16.fit_features` raises.
@@ -63,11 +66,14 @@ def finetune(
     vgg.finetune(train)
     vgg.compile(head.lr)
     vgg.fit_features(train, valid, head.epochs, cache, batch_size=head.batch_size)
+    keep()
     if start is not None:
         vgg.unfreeze(start)
         vgg.compile(unfrozen.lr)
         batches = _batches(vgg, train.directory, unfrozen.batch_size, shuffle=True)
-        vgg.fit(batches, valid, unfrozen.epochs, callbacks=[ProgressBar(unit="images")])
+        keeping = LambdaCallback(on_epoch_end=lambda epoch, logs: keep())
+        bar = ProgressBar(unit="images")
+        vgg.fit(batches, valid, unfrozen.epochs, callbacks=[bar, keeping])
 
 
 def features(
@@ -112,5 +118,6 @@ def _batches(
     empty = [name for k, name in enumerate(batches.classes) if k not in present]
     if empty:
         where, received = str(directory), f"none in {', '.join(empty)}"
-        raise FileError(mismatch(where, "images in each directory", received))
+        advice = "Put some there, or remove the directory."
+        raise FileError(mismatch(where, "images in each directory", received, advice))
     return batches

@@ -30,10 +30,10 @@ from minnet.loading import load_model
 from minnet.optimizers import Adam
 from minnet.sequential import Sequential
 from minnet.tensor import Array
-from minnet.vgg16.architecture import BLOCKS, VGG16
+from minnet.vgg16.architecture import VGG16
 from minnet.vgg16.names import CLASSES, imagenet_classes
 from minnet.vgg16.official import IMAGENET, located
-from minnet.weights import opened_vgg16
+from minnet.vgg16.stated import settings_of
 from minnet.weights.safetensors import opened_with
 
 #: 'crop' is how torchvision makes images square, 'stretch' how Keras does.
@@ -68,7 +68,8 @@ class Vgg16:
     that Keras publishes, downloaded if need be; None draws them, for 'caffe'. A file
     without dense layers gives a model without them, which ``ft`` or ``finetune`` puts a first one
     on. ``classes``: their names; if None, ImageNet's of a model with as many, looked for when first
-    needed, and else '0', '1', …. ``size``: of images; None is the file's, or (224, 224).
+    needed, and else '0', '1', …. ``size``: of images, (height, width) or one number for both; None
+    is the file's, which its dense layers tell if nothing else does, or (224, 224).
     ``options`` go to :func:`~minnet.vgg16.VGG16`; ``dropout`` is 0.5, as in the lesson.
 
     ``model`` is a :class:`minnet.Sequential` that takes pixels 0 … 255, red first; everything that
@@ -83,13 +84,13 @@ class Vgg16:
         weights: PathLike | None = IMAGENET,
         *,
         classes: Sequence[str] | None = None,
-        size: tuple[int, int] | None = None,
+        size: int | tuple[int, int] | None = None,
         **options: Any,
     ):
         settings: dict[str, Any] = {"preprocessing": "caffe", "dropout": DROPOUT}
         weights = located(weights)
         if weights is not None:
-            found = _settings_of(weights)
+            found = settings_of(weights)
             stated = found.pop("size")
             size, settings = size or stated, settings | found
         settings |= options
@@ -97,7 +98,8 @@ class Vgg16:
             expected = "a file that says which images its net expects"
             advice = f"Say preprocessing=…, one of {', '.join(RESIZE)}."
             raise FileError(mismatch(str(weights), expected, "one that does not", advice))
-        self.model: Any = VGG16(weights, input_shape=(*(size or SIZE), 3), **settings)
+        height, width = (size, size) if isinstance(size, int) else size or SIZE
+        self.model: Any = VGG16(weights, input_shape=(height, width, 3), **settings)
         self._classes = None if classes is None else list(classes)
 
     @classmethod
@@ -192,7 +194,13 @@ class Vgg16:
         self.compile()
 
     def finetune(self, batches: ImageFolder) -> None:
-        """:meth:`ft` for the classes of these batches, whose names are then the model's."""
+        """:meth:`ft` for the classes of these batches, whose names are then the model's.
+
+        Raises :class:`~minnet.errors.ArgumentError` for anything but an image folder's batches.
+        """
+        if not isinstance(batches, ImageFolder):
+            expected, advice = "batches of a folder", "vgg.get_batches(path) makes them."
+            raise ArgumentError(mismatch("finetune", expected, type(batches).__name__, advice))
         self.ft(len(batches.classes))
         self._classes = list(batches.classes)
 
@@ -316,21 +324,6 @@ class Vgg16:
         return Predicted(
             every[np.arange(len(every)), indices], indices, [names[k] for k in indices]
         )
-
-
-def _settings_of(weights: PathLike) -> dict[str, Any]:
-    """What a file of weights says of its net: options of VGG16, and the size of images."""
-    with opened_vgg16(weights) as (layers, report):
-        widths = {layer.name: layer.bias.shape[0] for layer in layers}
-    *units, classes = [width for name, width in widths.items() if name[:5] != "block"] or [0]
-    top = {"units": units, "classes": classes} if classes else {}
-    return {
-        "size": report.convention.size,
-        "preprocessing": report.convention.preprocessing,
-        "include_top": bool(top),
-        "width": widths["block1_conv1"] / BLOCKS[0][0],
-        **top,
-    }
 
 
 def _shown(names: list[str]) -> str:

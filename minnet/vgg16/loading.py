@@ -33,7 +33,7 @@ def load(model: Sequential, path: PathLike) -> Vgg16Report:
                 if array.shape != parameter.shape:
                     problems.append(f"{array.name} of shape {array.shape}, not {parameter.shape}")
         if problems:
-            advice = "include_top=False takes the convolutions alone."
+            advice = "include_top=False takes the convolutions alone, for images of any size."
             expected = "the arrays of this VGG16"
             raise FileError(mismatch(str(path), expected, "; ".join(problems), advice))
         for parameter, array in found:

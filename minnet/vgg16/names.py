@@ -50,7 +50,7 @@ def imagenet_classes(path: PathLike | None = None) -> list[ImageNetClass]:
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             advice = (
-                "It is published with Keras's models, as "
+                "Put it there; it is published with Keras's models, as "
                 f"storage.googleapis.com/download.tensorflow.org/data/{CLASS_INDEX}."
             )
             where = " or ".join(map(str, places))

@@ -8,6 +8,7 @@ from typing import Any
 from minnet.errors import ArgumentError, mismatch
 from minnet.files import PathLike, replacing, require_file
 from minnet.layers import Layer
+from minnet.weights import conventions
 from minnet.weights.conventions import Convention
 from minnet.weights.convert import convert
 from minnet.weights.formats import format_of
@@ -33,7 +34,7 @@ def save(layers: Sequence[Layer], path: PathLike) -> None:
     """See :meth:`minnet.model.Model.save_weights`."""
     chosen = format_of(path)
     with replacing(path, "weights") as file:
-        chosen.write(file, layers)
+        chosen.write(file, layers, conventions.of_model(layers))
 
 
 def load(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from minnet.checks import whole
 from minnet.errors import FileError, mismatch, unknown_name
-from minnet.layers import preprocessing
+from minnet.layers import ImagePreprocessing, Layer, preprocessing
 from minnet.layers.preprocessing import convention_of
 
 
@@ -72,6 +72,18 @@ def get(convention: str | Convention) -> Convention:
 def ours(convention: Convention) -> Convention:
     """That of the same net once its arrays lie as ours do."""
     return replace(convention, kernels="HWIO", dense="(in, out)", flatten="HWC", turned=False)
+
+
+def of_model(layers: Sequence[Layer]) -> dict[str, Any] | None:
+    """What a file of a model's weights has to say, so that nobody takes its images for others.
+
+    None for a model that does not begin with :class:`~minnet.layers.ImagePreprocessing`.
+    """
+    if not layers or not isinstance(layers[0], ImagePreprocessing):
+        return None
+    shape = layers[0].output_shape
+    size = None if shape is None else (shape[0], shape[1])
+    return asdict(replace(CONVENTIONS["keras"], preprocessing=layers[0].mode, size=size))
 
 
 def from_settings(file: str, settings: Mapping[str, Any]) -> Convention:

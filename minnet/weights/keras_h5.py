@@ -26,6 +26,7 @@ import numpy as np
 
 from minnet.errors import FileError, MinnetError, mismatch, missing
 from minnet.layers import Layer
+from minnet.weights.hdf5_heaps import require_sound_heaps
 from minnet.weights.stored import (
     Match,
     Settings,
@@ -95,7 +96,10 @@ def opened(file: Path) -> Iterator[Stored]:
 
     Raises :class:`~minnet.errors.FileError` for anything but Keras's weights.
     """
-    with _damage_told(file), _library().File(file, "r") as root:
+    library = _library()
+    with _damage_told(file), file.open("rb") as content:
+        require_sound_heaps(content)
+    with _damage_told(file), library.File(file, "r") as root:
         stored = _layers(root, str(file))
         yield replace(stored, convention=noted(root.attrs.get(NOTE, "")))
 
@@ -110,7 +114,9 @@ def opened_keras(file: Path) -> Iterator[Stored]:
             raise ValueError("model.weights.h5 is compressed")
         content.seek(member.header_offset + 26)
         start = member.header_offset + 30 + sum(struct.unpack("<HH", content.read(4)))
-        with _library().File(_Part(content, start, member.file_size), "r") as root:
+        part = _Part(content, start, member.file_size)
+        require_sound_heaps(io.BufferedReader(part))
+        with _library().File(part, "r") as root:
             yield _layers(root, str(file))
 
 

@@ -92,7 +92,9 @@ def opened_with(file: Path) -> Iterator[tuple[dict[str, StoredArray], Metadata]]
             arrays = {name: _array(file, content, name) for name in content.keys()}  # noqa: SIM118
             yield arrays, _metadata(file, (content.metadata() or {}).get("minnet", "{}"))
     except library.SafetensorError as error:
-        raise FileError(mismatch(str(file), expected, f"a damaged one: {error}")) from None
+        raise FileError(
+            mismatch(str(file), expected, f"another or a damaged one: {error}")
+        ) from None
     except OSError as error:
         raise FileError(mismatch(str(file), expected, str(error))) from None
 

@@ -140,7 +140,8 @@ def _pairs(stored: Stored, report: Vgg16Report) -> list[Pair]:
     for array in [array for _, *two in pairs for array in two]:
         if array.dtype.kind not in "fiu":
             where, expected = f"{report.path}: {array.name}", "numbers of a dtype that NumPy has"
-            raise FileError(mismatch(where, expected, f"dtype {array.dtype}"))
+            advice = "In PyTorch, model.float() makes float32 of bfloat16 and the like."
+            raise FileError(mismatch(where, expected, f"dtype {array.dtype}", advice))
     report.unexpected += [array.name for arrays in named.values() for array in arrays]
     if not report.is_complete:
         raise _refused(report)
