@@ -22,8 +22,9 @@ LAYERS = [
     ["plots"],
     ["checks", "several"],
     ["kernels.geometry", "kernels.memory", "kernels.prepared", "kernels.vector_ir"],
-    ["kernels.jit", "kernels.reference"],
-    ["kernels.vector"],
+    ["kernels.reference", "kernels.vector"],
+    ["kernels.jit"],
+    ["kernels.tile"],
     ["kernels.microkernel"],
     ["kernels.panels", "kernels.places", "kernels.winograd_transforms"],
     [
