@@ -13,6 +13,7 @@ import importlib.util
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from timing import Table, heading, in_own_process, peak_bytes
 
 import minnet
 
-#: The widths of a network with two layers, and the rows of its batch.
+#: A model with the inputs and the targets of its training step.
+Step = tuple[minnet.Model, np.ndarray, np.ndarray]
 CONVOLUTIONAL = "130,000, images"
+#: The widths of a network with two layers, and the rows of its batch.
 NETWORKS = {"100,000": (110, 195, 10, 32), "1,000,000": (400, 655, 10, 64)}
 
 
-def export(widths: tuple[int, int, int, int], path: str) -> int:
+def dense(widths: tuple[int, int, int, int]) -> Step:
     inputs, hidden, classes, rows = widths
     model = minnet.Sequential(
         [
@@ -37,13 +40,11 @@ def export(widths: tuple[int, int, int, int], path: str) -> int:
     model.compile("sgd", loss="categorical_crossentropy")
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, inputs)).astype(np.float32)
-    y = np.eye(classes, dtype=np.float32)[rng.integers(0, classes, rows)]
-    written = minnet.export_xlsx(model, x, y, path=path, check=False, max_formulas=2_000_000)
-    return written.formulas
+    return model, x, np.eye(classes, dtype=np.float32)[rng.integers(0, classes, rows)]
 
 
-def export_images(path: str) -> int:
-    """A training step on four images of 20×20×3: two convolutions, pooling, a dense layer."""
+def convolutional() -> Step:
+    """A step on four images of 20×20×3: two convolutions, pooling, a dense layer."""
     model = minnet.Sequential(
         [
             minnet.Conv2D(8, 3, activation="relu", input_shape=(20, 20, 3)),
@@ -56,8 +57,12 @@ def export_images(path: str) -> int:
     )
     model.compile("sgd", loss="sparse_categorical_crossentropy")
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((4, 20, 20, 3)).astype(np.float32), rng.integers(0, 10, 4)
-    model.predict(x)  # compiles its kernels, or loads them
+    x = rng.standard_normal((4, 20, 20, 3)).astype(np.float32)
+    return model, x, rng.integers(0, 10, 4)
+
+
+def export(step: Step, path: str) -> int:
+    model, x, y = step
     written = minnet.export_xlsx(model, x, y, path=path, check=False, max_formulas=2_000_000)
     return written.formulas
 
@@ -87,11 +92,14 @@ def read_names(path: str) -> int:
 
 def run(task: str, size: str, path: str) -> None:
     """What a process of its own does: one task; prints cells, seconds and peak bytes."""
-    start = time.perf_counter()
     if task == "export":
-        count = export_images(path) if size == CONVOLUTIONAL else export(NETWORKS[size], path)
+        step = convolutional() if size == CONVOLUTIONAL else dense(NETWORKS[size])
+        step[0].predict(step[1])  # compiles its kernels, or loads them
+        work = partial(export, step)
     else:
-        count = globals()[task](path)
+        work = globals()[task]
+    start = time.perf_counter()
+    count = work(path)
     seconds = time.perf_counter() - start
     print(count, seconds, peak_bytes())
 

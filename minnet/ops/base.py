@@ -12,7 +12,7 @@ writing one class; the table :data:`OPERATIONS` finds it, and the test suite wal
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -44,7 +44,7 @@ class Operand(Protocol):
         """The ranges that hold these elements, joined by commas; needs real cells."""
         ...
 
-    def areas(self, positions: Array) -> list[str]:
+    def areas(self, positions: Array | Sequence[Array]) -> list[str]:
         """``area`` of each row of positions."""
         ...
 

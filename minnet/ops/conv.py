@@ -38,6 +38,7 @@ from minnet.ops.base import (
 from minnet.ops.pad import dilate, pad, rotate_kernel
 from minnet.ops.shape import getitem, reshape, transpose
 from minnet.ops.windows import convolution_window, require_images, taps_of
+from minnet.tensor import Array
 
 Shape = tuple[int, ...]
 
@@ -133,24 +134,8 @@ class Correlate(Convolution):
         """The sheet must show each channel and each filter as a tile; the planner sees to that."""
         x, w, *b = operands
         windows = taps_of(x.shape, self.window)
-        windows = windows.reshape(-1, *windows.shape[3:])
         kernel = positions(w.shape).transpose(3, 2, 0, 1)
-        kernel = kernel.reshape(*kernel.shape[:2], -1)
-        filters, inputs, taps = kernel.shape
-        channels = windows.shape[1]
-        flat = x.areas(windows.reshape(-1, windows.shape[2]))
-        seen = [flat[i : i + channels] for i in range(0, len(flat), channels)]
-        weights = [w.areas(of_filter) for of_filter in kernel]
-        product = "{}*{}" if taps == 1 else "SUMPRODUCT({},{})"
-
-        def write(k: int) -> str:
-            place, f = divmod(k, filters)
-            first = f // (filters // self.groups) * inputs
-            pairs = zip(seen[place][first : first + inputs], weights[f], strict=True)
-            terms = [product.format(*p) for p in pairs] + [c.cell(f, MULTIPLICATION) for c in b]
-            return "+".join(terms)
-
-        return write
+        return self._products(x, w, b, windows, kernel.reshape(*kernel.shape[:2], -1))
 
     def stacked_cells(self, shape: Shape, *operands: Operand) -> CellWriter:
         """``cells`` where the sheet stacks channels: one product for all channels of a window.
@@ -163,17 +148,28 @@ class Correlate(Convolution):
         windows = taps_of(x.shape, self.window).reshape(-1, *apart).transpose(0, 1, 3, 2, 4)
         kernel = positions(w.shape).transpose(3, 0, 2, 1)
         pieces = 1 if groups == 1 else self.window.size[0]
-        seen = [
-            [[x.area(p) for p in group.reshape(pieces, -1)] for group in place] for place in windows
-        ]
-        weights = [[w.area(p) for p in tile.reshape(pieces, -1)] for tile in kernel]
-        product = "{}*{}" if kernel[0].size == pieces else "SUMPRODUCT({},{})"
+        return self._products(x, w, b, windows, kernel.reshape(filters, pieces, -1))
+
+    def _products(
+        self, x: Operand, w: Operand, b: list[Operand], windows: Array, kernel: Array
+    ) -> CellWriter:
+        """Windows times filters, piece by piece: kernel (filters, pieces, numbers of a piece).
+
+        ``windows``: as many pieces for each place and group, in this order.
+        """
+        filters, pieces, size = map(int, kernel.shape)
+        opening, between, closing = ("", "*", "") if size == 1 else ("SUMPRODUCT(", ",", ")")
+        lefts = [f"{opening}{a}{between}" for a in x.areas(windows.reshape(-1, size))]
+        rights = [f"{a}{closing}" for a in w.areas(kernel.reshape(-1, size))]
+        seen = [lefts[i : i + pieces] for i in range(0, len(lefts), pieces)]
+        weights = [rights[i : i + pieces] for i in range(0, len(rights), pieces)]
+        rest = ["".join(f"+{c.cell(f, MULTIPLICATION)}" for c in b) for f in range(filters)]
+        share = filters // self.groups
 
         def write(k: int) -> str:
             place, f = divmod(k, filters)
-            pairs = zip(seen[place][f // (filters // groups)], weights[f], strict=True)
-            terms = [product.format(*p) for p in pairs] + [c.cell(f, MULTIPLICATION) for c in b]
-            return "+".join(terms)
+            pairs = zip(seen[place * self.groups + f // share], weights[f], strict=True)
+            return "+".join([left + right for left, right in pairs]) + rest[f]
 
         return write
 

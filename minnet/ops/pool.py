@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -62,18 +63,25 @@ class MaxPool2D(_Pooling):
 
     def cells(self, shape: Shape, *operands: Operand) -> CellWriter:
         (x,) = operands
-        seen = self.seen(x.shape)
-        return lambda k: f"MAX({x.area(seen[k])})"
+        areas = x.areas(self.seen(x.shape))
+        return lambda k: f"MAX({areas[k]})"
 
 
 class _AtMaxima(_Pooling):
     """What depends on where the largest numbers of ``x``, the second input, are."""
 
-    def is_first_maximum(self, x: Operand, seen: Array, tap: int) -> str:
-        """A condition: this tap of a window sees the first of its largest numbers."""
-        cell = x.cell(int(seen[tap]))
-        largest = f"{cell}>=MAX({x.area(seen)})"
-        return largest if not tap else f"AND({largest},{cell}>MAX({x.area(seen[:tap])}))"
+    def first_maxima(self, x: Operand, seen: Sequence[Array]) -> Callable[[int, int], str]:
+        """Writes the condition that in a window a tap sees the first of its largest numbers."""
+        windows = x.areas(seen)
+        taps = range(1, max(map(len, seen), default=0))
+        before = [x.areas([window[:tap] for window in seen]) for tap in taps]
+
+        def write(place: int, tap: int) -> str:
+            cell = x.cell(int(seen[place][tap]))
+            largest = f"{cell}>=MAX({windows[place]})"
+            return f"AND({largest},{cell}>MAX({before[tap - 1][place]}))" if tap else largest
+
+        return write
 
 
 @dataclass(frozen=True)
@@ -99,11 +107,11 @@ class MaxPoolGradient(_AtMaxima):
         g, x = operands
         seen = self.seen(x.shape)
         windows = _seen_by(seen)
+        is_first_maximum = self.first_maxima(x, seen)
 
         def write(k: int) -> str:
             terms = [
-                f"IF({self.is_first_maximum(x, seen[place], tap)},{g.cell(place)},0)"
-                for place, tap in windows[k]
+                f"IF({is_first_maximum(place, tap)},{g.cell(place)},0)" for place, tap in windows[k]
             ]
             return "+".join(terms) or "0"
 
@@ -132,10 +140,11 @@ class MaxPoolTake(_AtMaxima):
     def cells(self, shape: Shape, *operands: Operand) -> CellWriter:
         h, x = operands
         seen = self.seen(x.shape)
+        is_first_maximum = self.first_maxima(x, seen)
 
         def write(k: int) -> str:
             return "+".join(
-                f"IF({self.is_first_maximum(x, seen[k], tap)},{h.cell(int(position))},0)"
+                f"IF({is_first_maximum(k, tap)},{h.cell(int(position))},0)"
                 for tap, position in enumerate(seen[k])
             )
 
@@ -185,10 +194,11 @@ class AveragePool2D(_Averaging):
     def cells(self, shape: Shape, *operands: Operand) -> CellWriter:
         (x,) = operands
         seen = self.seen(x.shape)
+        areas = x.areas(seen)
 
         def write(k: int) -> str:
-            area, count = x.area(seen[k]), self.count(seen[k])
-            return f"AVERAGE({area})" if count == len(seen[k]) else f"SUM({area})/{count}"
+            count = self.count(seen[k])
+            return f"AVERAGE({areas[k]})" if count == len(seen[k]) else f"SUM({areas[k]})/{count}"
 
         return write
 

@@ -37,6 +37,7 @@ def _column_numbers() -> dict[str, int]:
     return {letters: number for number, letters in enumerate(_columns()) if number}
 
 
+@functools.cache
 def column_letters(column: int) -> str:
     """The letters of a column counted from 1: 1 is ``A``, 27 is ``AA``, 16384 is ``XFD``."""
     if not 1 <= column <= MAX_COLUMNS:

@@ -18,7 +18,8 @@ MAX_AREAS = 250  # a function takes 255 arguments
 
 
 def reference(address: int, dollar: str = "") -> str:
-    return f"{dollar}{column_letters(address % ROW)}{dollar}{address // ROW}"
+    row, column = divmod(address, ROW)
+    return f"{dollar}{column_letters(column)}{dollar}{row}"
 
 
 class _Ranged:
@@ -27,7 +28,7 @@ class _Ranged:
     def area(self, positions: Array) -> str:
         raise WorkbookError("a range was asked of a formula that has no cells of its own")
 
-    def areas(self, positions: Array) -> list[str]:
+    def areas(self, positions: Array | Sequence[Array]) -> list[str]:
         """:meth:`area` of each row of positions."""
         return [self.area(row) for row in positions]
 
@@ -52,26 +53,22 @@ class Cells(_Ranged):
 
     def area(self, positions: Array) -> str:
         addresses = [self._flat[p] for p in positions.tolist()]
-        areas = [self._range(a, b) for a, b in _rectangles(addresses)]
-        if len(areas) > MAX_AREAS:
-            raise WorkbookError(
-                f"A formula would read {len(areas)} separate ranges, more than the {MAX_AREAS} "
-                "that a function takes. Reduce over the last axis, or export a smaller batch."
-            )
-        return ",".join(areas)
+        return ",".join([self._range(a, b) for a, b in _rectangles(addresses)])
 
-    def areas(self, positions: Array) -> list[str]:
-        """:meth:`area` of each row of positions, quickly where all are equal rectangles."""
-        addresses = self._addresses.reshape(-1)[positions]
-        apart = addresses - addresses[:, :1]
-        if (
-            len(apart) == 0
-            or (apart != apart[0]).any()
-            or len(_rectangles(addresses[0].tolist())) > 1
-        ):
+    def areas(self, positions: Array | Sequence[Array]) -> list[str]:
+        """:meth:`area` of each row of positions, quickly where all have the same form."""
+        if len(set(map(len, positions))) != 1:
             return super().areas(positions)
-        firsts, lasts = ((addresses[:, 0] + end).tolist() for end in (apart.min(), apart.max()))
-        return list(map(self._range, firsts, lasts))
+        addresses = self._addresses.reshape(-1)[np.asarray(positions)]
+        apart = addresses - addresses[:, :1]
+        if (apart != apart[0]).any():
+            return super().areas(positions)
+        start = addresses[:, 0] - addresses[0, 0]
+        ranges = [
+            map(self._range, (start + first).tolist(), (start + last).tolist())
+            for first, last in _rectangles(addresses[0].tolist())
+        ]
+        return list(map(",".join, zip(*ranges)))
 
     def _range(self, first: int, last: int) -> str:
         start = self._sheet + reference(first, self._dollar)
@@ -88,7 +85,10 @@ class Cells(_Ranged):
 
 
 def _rectangles(addresses: list[int]) -> list[tuple[int, int]]:
-    """Ranges that hold these cells, as (first, last): one, or one for each run in a row."""
+    """Ranges that hold these cells, as (first, last): one, or one for each run in a row.
+
+    Raises :class:`~minnet.errors.WorkbookError` for more than a formula can read.
+    """
     first, last = min(addresses), max(addresses)
     (top, left), (bottom, right) = divmod(first, ROW), divmod(last, ROW)
     area = (bottom - top + 1) * (right - left + 1)
@@ -102,6 +102,11 @@ def _rectangles(addresses: list[int]) -> list[tuple[int, int]]:
             runs[-1] = (runs[-1][0], a)
         else:
             runs.append((a, a))
+    if len(runs) > MAX_AREAS:
+        raise WorkbookError(
+            f"A formula would read {len(runs)} separate ranges, more than the {MAX_AREAS} that a "
+            "function takes. Reduce over the last axis, or export a smaller batch."
+        )
     return runs
 
 

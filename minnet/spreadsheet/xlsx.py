@@ -13,6 +13,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -37,6 +38,7 @@ LONGEST_FORMULA = 8192
 MOST_COMMENTS = 900
 _NOTE_WIDTH, _NOTE_LINE = 280, 40  # pixels, and the characters that fit into them
 LONGEST_TEXT = 32_767 // 2  # Excel counts UTF-16 units, of which a character takes up to two
+_column = attrgetter("column")
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 SMALLEST = 2.2250738585072014e-308  # below it float64 is denormal; spreadsheets round that to 0
 
@@ -131,7 +133,7 @@ def cell_xml(row: int, cell: Cell) -> str:
 
 
 def _row_xml(rows: Rows, number: int, cells: list[Cell]) -> bytes:
-    body = "".join([cell_xml(number, cell) for cell in sorted(cells, key=lambda c: c.column)])
+    body = "".join([cell_xml(number, cell) for cell in sorted(cells, key=_column)])
     height = rows.heights.get(number)
     tall = f' ht="{height}" customHeight="1"' if height else ""
     return f'<row r="{number}"{tall}>{body}</row>'.encode()
