@@ -162,10 +162,8 @@ class Book:
         match = _AREA.fullmatch(text)
         sheet = "" if match is None else _title(match)
         if match is None or sheet.lower() in self._titles:
-            expected, received = "one rectangle of cells", text[:80]
-            advice = (
-                "Its rows, columns or sheet may have been deleted: undo that, or export it anew."
-            )
+            expected, received = "one rectangle of the workbook's own cells", text[:80]
+            advice = "If they were deleted, undo that; else export the workbook anew."
         else:
             expected = f"an area of the sheets {', '.join(map(repr, self.sheets[:9]))}"
             received = f"{text[:80]}, and there is no sheet {sheet!r} any more"
