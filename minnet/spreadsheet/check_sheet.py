@@ -25,6 +25,7 @@ EPSILON = 1e-3
 AGREE = 1e-4  # relative: how near the two numbers come when backprop is right
 # The table of weight blocks: a column each for name, rows, columns and the chosen gradient.
 _NAME, _ROWS, _COLUMNS, _GRADIENT = 9, 12, 14, 16
+_NAME_CHARACTERS = 20  # of a block's name that can be seen
 _NOWHERE = "–"  # what a block says of a place that it does not have
 _KNOBS = {"weight": "$D$4", "row": "$D$5", "column": "$D$6", "epsilon": "$D$7"}
 
@@ -168,6 +169,8 @@ class CheckSheet:
             flat = gradient.value.reshape(-1)
             value = float(flat[lying.order[row, column]]) if inside else _NOWHERE
             put(r, _NAME, name, style=style("text"))
+            if len(name) > _NAME_CHARACTERS:
+                self.rows.comment(r, _NAME, name)
             put(r, _ROWS, lying.height, style=style("integer"))
             put(r, _COLUMNS, lying.width, style=style("integer"))
             area = self._network.area(gradient)

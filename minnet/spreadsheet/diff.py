@@ -85,6 +85,8 @@ def _tensors(book: Book) -> dict[_Key, Area]:
     steps = [book.names, *(names for names in book.local_names.values() if names)]
     found = {(k, name): area for k, names in enumerate(steps, 1) for name, area in names.items()}
     if not found:
+        for name in book.unreadable_names:
+            book.named(name, "a tensor")  # says why it leads nowhere
         raise WorkbookError(
             mismatch(
                 f"workbook {str(book.path)!r}",

@@ -63,8 +63,9 @@ _ON_THE_WAY = "A step on the way to the block whose name it has."
 
 
 def explain(labels: Labels, block: Block) -> str:
-    """A sentence or two about a block, and its shape in words."""
-    return f"{sentence(labels, block)}\n{shape_in_words(block)}"
+    """A sentence or two about a block, its formula if that was cut, and its shape in words."""
+    lines = sentence(labels, block), labels.whole_words(block.node), shape_in_words(block)
+    return "\n".join(filter(None, lines))
 
 
 def sentence(labels: Labels, block: Block) -> str:

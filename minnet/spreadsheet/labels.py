@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from minnet.ops.base import COMPARISON, Placement, Pointwise
+from minnet.ops.base import COMPARISON, Operation, Placement, Pointwise
 from minnet.spreadsheet.blocks import FILTERS, NORMAL, STACKED_FILTERS, TRANSPOSED
 from minnet.spreadsheet.names import legal_name
 from minnet.spreadsheet.plan import Plan
@@ -126,8 +126,16 @@ class Labels:
             return _EXPLAINED.get(node.kind, "")
         if self.is_helper(node):
             return "the same numbers" + (", transposed" if block.lies == TRANSPOSED else "")
-        text = node.op.words(*self._operands(node, node))
-        return "= " + shorten(_typeset(text))
+        return "= " + shorten(self._formula(node, node.op))
+
+    def whole_words(self, node: Node) -> str | None:
+        """The formula in words where :meth:`words` had to cut it."""
+        if node.op is None or not self.words(node).endswith("…"):
+            return None
+        return f"{self.short(node)} = {self._formula(node, node.op)}"
+
+    def _formula(self, node: Node, op: Operation) -> str:
+        return _typeset(op.words(*self._operands(node, node)))
 
     def _operands(self, node: Node, user: Node) -> list[str]:
         """What a node was made of, as the formula in words of ``user`` mentions it."""

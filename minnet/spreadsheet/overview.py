@@ -51,6 +51,7 @@ _ABOUT_IMAGES = (
     "row of tiles for each filter. “images ∗ kernel” slides it over them: each number is the sum "
     "over the channels of SUMPRODUCT(window, tile of the filter)."
 )
+_NAME_WIDTH, _WIDEST_NAME = 26, 70  # characters of the column of layers
 
 
 class ContentsSheet:
@@ -62,7 +63,7 @@ class ContentsSheet:
         self._rows_of: dict[int, Scope] = {}  # of the table of layers
         self._sheet = book.sheet(CONTENTS, self.rows)
         self.rows.put(1, 1, title, style=book.styles.text("heading"))
-        for column, width in zip("ABCDEFGHIJ", (26, 42, 14, 12, 11, 11, 11, 11, 11, 11)):
+        for column, width in zip("ABCDEFGHIJ", (_NAME_WIDTH, 42, 14, 12, 11, 11, 11, 11, 11, 11)):
             self._sheet.column_dimensions[column].width = width
 
     def fill(
@@ -131,7 +132,11 @@ class ContentsSheet:
         heads = ("layer", "kind", "output shape", "parameters", "formulas", "mean", "std", "zeros")
         for column, head in enumerate(heads, 1):
             put(row, column, head, style=style("column" if column <= 3 else "number column"))
-        for strip in network.page.layout.strips:
+        strips = network.page.layout.strips
+        longest = max(len(strip.scope.name) for strip in strips)
+        width = min(_WIDEST_NAME, max(_NAME_WIDTH, longest + 2))
+        self._sheet.column_dimensions["A"].width = width
+        for strip in strips:
             row += 1
             self._rows_of[row] = strip.scope
             blocks = [b for b in network.plan.blocks.values() if b.slot.scope is strip.scope]

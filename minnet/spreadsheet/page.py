@@ -15,7 +15,7 @@ from minnet.spreadsheet.blocks import Block
 from minnet.spreadsheet.explanations import explain
 from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.labels import Labels
-from minnet.spreadsheet.layout import Layout, Sign
+from minnet.spreadsheet.layout import Layout, Sign, scope_title
 from minnet.spreadsheet.lesson_layout import LessonLayout
 from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.plan import Plan
@@ -135,6 +135,8 @@ class Page:
             self.rows.put(sign.row, column, text, style=style)
         if sign.scope is not None:
             self._names.setdefault(sign.scope.name, []).append(sign)
+            if scope_title(sign.scope) not in sign.text:
+                self.rows.comment(sign.row, sign.column, scope_title(sign.scope))
 
     def _write_block(self, block: Block, formulas: Formulas) -> None:
         style = self.styles.text

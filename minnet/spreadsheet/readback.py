@@ -59,8 +59,9 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     as (n, height, width, channels), others in two dimensions, as they lie on the sheet.
 
     Raises :class:`~minnet.errors.WorkbookError` for a file that is not a workbook, a name that is
-    missing, an area of another shape, and for text, a formula or an empty cell where a number
-    belongs. Weights of layers that have a probe sheet alone stay as they are (``probed``).
+    missing or leads nowhere, an area of another shape, and for text, a formula or an empty cell
+    where a number belongs. Weights of layers that have a probe sheet alone stay as they are
+    (``probed``).
     """
     book = open_book(path)
     found = ReadBack()
@@ -81,15 +82,17 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     found.probed = _probed(book, model)
     parameters = [p for p in parameters if p.name not in found.probed]
     weights = [_weight(book, p, id(p) in tables) for p in parameters]
-    if RATE in book.names:
-        found.learning_rate = float(book.numbers(book.names[RATE], "the learning rate")[0, 0])
+    rate = book.named(RATE, "the learning rate")
+    if rate is not None:
+        found.learning_rate = float(book.numbers(rate, "the learning rate")[0, 0])
         if not found.learning_rate > 0:
             raise WorkbookError(
                 mismatch(f"{path}: {RATE}", "a number above 0", f"{found.learning_rate:g}")
             )
     for name, shape in _inputs_of(model):
-        if legal_name(name) in book.names:
-            numbers = book.numbers(book.names[legal_name(name)], f"the input {name!r}")
+        area = book.named(legal_name(name), f"the input {name!r}")
+        if area is not None:
+            numbers = book.numbers(area, f"the input {name!r}")
             found.inputs[name] = _images(numbers, shape)
     for parameter, array in zip(parameters, weights):
         found.weights.append(parameter.name)
@@ -103,9 +106,13 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
 
 def _probed(book: Book, model: Any) -> list[str]:
     """The weights of layers that were too large to show: they are not in the book as a whole."""
-    layers = [layer for layer in model.layers if probe_name(layer.name, SHARES) in book.names]
+    layers = [
+        layer
+        for layer in model.layers
+        if book.named(probe_name(layer.name, SHARES), f"the probe of layer {layer.name!r}")
+    ]
     names = [str(p.name) for layer in layers for p in layer.parameters.values()]
-    return [name for name in names if legal_name(name) not in book.names]
+    return [name for name in names if not book.named(legal_name(name), f"the weight {name!r}")]
 
 
 def _change(parameter: Any, array: Array) -> Change:
@@ -122,7 +129,7 @@ def _change(parameter: Any, array: Array) -> Change:
 def _weight(book: Book, parameter: Any, as_table: bool) -> Array:
     """A parameter's array from its named area, in the model's dtype."""
     name = legal_name(parameter.name)
-    area = book.names.get(name)
+    area = book.named(name, f"the weight {parameter.name!r}")
     if area is None:
         similar = sorted(n for n in book.names if not n.endswith(("_grad", "_new")))
         raise WorkbookError(

@@ -143,13 +143,37 @@ class Book:
         match = _AREA.fullmatch(text)
         if match is None:
             return None
-        title = match["plain"] or match["quoted"].replace("''", "'")
         first, last = parse_a1(match["first"]), parse_a1(match["last"] or match["first"])
-        sheet = self._titles.get(title.lower())
+        sheet = self._titles.get(_title(match).lower())
         if first is None or last is None or sheet is None:
             return None
         (top, bottom), (left, right) = sorted((first[0], last[0])), sorted((first[1], last[1]))
         return Area(sheet, top, left, bottom - top + 1, right - left + 1)
+
+    def named(self, name: str, what: str) -> Area | None:
+        """The area that is named so for the whole workbook; None without such a name.
+
+        ``what`` stands there, for errors. Raises :class:`~minnet.errors.WorkbookError` for a name
+        that leads nowhere: which sheet a program has renamed behind its back is not guessed.
+        """
+        text = self.unreadable_names.get(name)
+        if text is None:
+            return self.names.get(name)
+        match = _AREA.fullmatch(text)
+        sheet = "" if match is None else _title(match)
+        if match is None or sheet.lower() in self._titles:
+            expected, received = "one rectangle of the workbook's own cells", text[:80]
+            advice = "If they were deleted, undo that; else export the workbook anew."
+        else:
+            expected = f"an area of the sheets {', '.join(map(repr, self.sheets[:9]))}"
+            received = f"{text[:80]}, and there is no sheet {sheet!r} any more"
+            advice = (
+                "A program has renamed or deleted the sheet and left its names behind. Give the "
+                f"sheet the title {sheet!r} again and save the workbook; Excel and LibreOffice "
+                "rename names and formulas along with a sheet."
+            )
+        where = f"{what} in {str(self.path)!r}, by the name {name!r}"
+        raise WorkbookError(mismatch(where, expected, received, advice))
 
     def part(self, title: str) -> str:
         """The part of the file that holds a sheet."""
@@ -280,6 +304,10 @@ class Book:
                     )
                 numbers.append(held)
         return np.array(numbers, dtype=np.float64).reshape(area.rows, area.columns)
+
+
+def _title(area: re.Match[str]) -> str:
+    return area["plain"] or area["quoted"].replace("''", "'")
 
 
 def _number(content: CellContent | None, formulas: bool) -> float | str:

@@ -178,7 +178,7 @@ def test_foreign_files_are_refused_by_name(sound: bytes, tmp_path: Path) -> None
         "text": "E8: expected a number, received the ",
         "nothing": "E8: expected a number, received an empty cell",
         "no names": "an area named 'w_weight'",
-        "external": "an area named 'w_weight'",
+        "external": "own cells, received [1]network!",
         "wrong shape": "cells for shape (2, 2)",
         "whole sheet": "cells for shape (2, 2)",
         "pdf": "no zip",

@@ -108,6 +108,28 @@ def test_arrows_and_shapes(tmp_path: Path) -> None:
     assert {"x  4×3", "weight  4×3", "relu  4×4"} <= set(texts)
 
 
+def test_what_is_cut_can_be_read_in_full(tmp_path: Path) -> None:
+    name = "_".join(["encoder"] * 20)
+    model = Sequential([Dense(2, "relu", input_shape=(3,), name=name), Dense(3, "softmax")], seed=0)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    book = exported(tmp_path / "book.xlsx", model, X, Y)
+    network = book["network"]
+    strips = [c for c in network[5] if c.comment]
+    assert [c.comment.text for c in strips] == [f"{name} · Dense 3 → 2, relu"]
+    assert "…" in strips[0].value
+    cut = [c for row in network for c in row if str(c.value).endswith("…")]
+    cut = [c for c in cut if str(c.value).startswith("= ")]
+    assert cut
+    for cell in cut:
+        title = network.cell(cell.row - 1, cell.column)
+        begins = cell.value.removesuffix("…")
+        (whole,) = (text for text in title.comment.text.splitlines() if begins in text)
+        assert len(whole) > len(begins) + 1 and "…" not in whole
+    assert book["contents"].column_dimensions["A"].width == 70
+    blocks = [c.comment.text for c in book["check"]["I"] if c.comment and c.row < 10]
+    assert blocks == [f"{name}_weight", f"{name}_bias"]
+
+
 # -- pictures --------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,8 @@ from minnet import (
     Sequential,
     read_xlsx,
 )
+from minnet.errors import WorkbookError
+from minnet.spreadsheet import diff_xlsx
 from minnet.spreadsheet.blocks import FILTERS, arrange
 from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.reader import open_book
@@ -97,6 +99,35 @@ def test_an_edited_number_is_reported_with_its_place(
     book[sheet].cell(row, column).value = 7.25
     book.save(path)
     check(net, path, model, 7.25)
+
+
+def test_a_sheet_renamed_behind_the_back_of_its_names(tmp_path: Path) -> None:
+    model, x, y = words()
+    path = tmp_path / "book.xlsx"
+    model.export_xlsx(x, y, path, check=False)
+    book = openpyxl.load_workbook(path)
+    book["network"].title = "mine"
+    book.save(path)
+    lost = r"no sheet 'network' any more.*title 'network' again"
+    with pytest.raises(WorkbookError, match=rf"table_embeddings.*'contents', 'mine'.*{lost}"):
+        read_xlsx(path, model)
+    with pytest.raises(WorkbookError, match=lost):
+        diff_xlsx(path, path)
+    book["mine"].title = "network"
+    book.save(path)
+    assert read_xlsx(path, model).changes == []
+
+
+@pytest.mark.parametrize("name", ["last_weight", "learning_rate", "x"])
+def test_a_name_whose_cells_were_deleted(name: str, tmp_path: Path) -> None:
+    model, x, y = words()
+    path = tmp_path / "book.xlsx"
+    model.export_xlsx(x, y, path, check=False)
+    book = openpyxl.load_workbook(path)
+    book.defined_names[name].attr_text = "network!#REF!"
+    book.save(path)
+    with pytest.raises(WorkbookError, match=rf"by the name '{name}'.*network!#REF!.*undo"):
+        read_xlsx(path, model)
 
 
 def python_with_uno() -> str | None:
