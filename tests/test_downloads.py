@@ -150,7 +150,8 @@ def test_another_checksum_leaves_nothing(server: Server, tmp_path: Path, before:
 def test_no_answer(server: Server, tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"404.* Ask\."):
         fetch(server, tmp_path, "none")
-    server.server_close()  # from now on nobody listens
+    server.shutdown()  # else it may still take the call, and drop it
+    server.server_close()
     with pytest.raises(
         FileError, match=r"file\.h5: expected an answer, received Connect\w+: F[^(]* Ask\."
     ):
