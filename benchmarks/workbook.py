@@ -106,7 +106,7 @@ def run(task: str, size: str, path: str) -> None:
 
 def main() -> None:
     print(f"{heading()}\n")
-    table = Table("task", 28, ["    cells", "   s", "peak MB", "file MB"])
+    table = Table("task", 34, ["    cells", "   s", "peak MB", "file MB"])
     tasks = ["export", "read", "read_names"]
     if importlib.util.find_spec("ironcalc") is not None:
         tasks.append("recalculate")
