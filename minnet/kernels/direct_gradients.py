@@ -182,11 +182,15 @@ def correlate_gradients(workers, counters, width, plan, x, runs, lines, g, sums,
     """See the module; ``view`` is a read-only view of ``work``."""
     s = _sizes(plan)
     panel = len(width) * lanes(g)
-    tasks = ((s.filters + panel - 1) // panel + s.share - 1) // s.share * s.slices
+    share = s.share
+    parts = ((s.filters + panel - 1) // panel + share - 1) // share
+    tasks = s.slices * parts
     for worker in prange(workers):
         task = next_task(counters, worker, tasks)
         while task < tasks:
-            _gradient_task(task, worker, width, plan, x, runs, lines, g, sums, work, view)
+            # Neighbouring tasks, which a worker has, are for the same rows: for the same images.
+            place = (task // parts, task % parts * share)
+            _gradient_task(place, worker, width, plan, x, runs, lines, g, sums, work, view)
             task = next_task(counters, worker, tasks)
 
 
@@ -199,12 +203,9 @@ def _sizes(p):
 
 
 @compiled
-def _gradient_task(task, worker, width, plan, x, runs, lines, g, sums, work, view):
+def _gradient_task(place, worker, width, plan, x, runs, lines, g, sums, work, view):
     s = _sizes(plan)
-    # Neighbouring tasks, which a worker has, are for the same rows and so for the same images.
-    panels = (s.filters + len(width) * lanes(g) - 1) // (len(width) * lanes(g))
-    parts = (panels + s.share - 1) // s.share
-    piece, part = task // parts, task % parts * s.share
+    piece, part = place
     row, end = piece * s.total // s.slices, (piece + 1) * s.total // s.slices
     home = worker * (s.room + s.band * s.columns * len(width) * lanes(g))
     channels = s.groups * s.channels
