@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from llvmlite import ir as llvm
 from numba import types
 from numba.core import cgutils
 
@@ -261,8 +260,7 @@ class _Emitter:
         and these are more numbers than there are registers.
         """
         there = self.builder.gep(self.builder.load(variable), [step])
-        kind = llvm.FunctionType(there.type, [there.type])
-        self.builder.store(self.builder.asm(kind, "", "=r,0", [there], False), variable)
+        self.builder.store(ir.opaque(self.builder, there), variable)
 
     @contextlib.contextmanager
     def repeat(self, count: Any, *walks: tuple[Any, Any]) -> Iterator[list[Any]]:

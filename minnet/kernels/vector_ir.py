@@ -171,3 +171,20 @@ def prefetch(
     place = builder.bitcast(builder.gep(start, [offset]), BYTE_POINTER)
     numbers = [ir.Constant(I32, number) for number in (int(write), locality, 1)]
     builder.call(function, [place, *numbers])
+
+
+def opaque(builder: Any, value: Value) -> Value:
+    """The same value, about which the compiler knows nothing.
+
+    It cannot work out beforehand, and keep, what is calculated from it, for which there might not
+    be enough registers.
+    """
+    kind = ir.FunctionType(value.type, [value.type])
+    return builder.asm(kind, "", "=r,0", [value], False)
+
+
+def settle(builder: Any, place: Value) -> None:
+    """Have all that was written to memory be there, and what is read after this be read from it:
+    nothing is kept in registers meanwhile. ``place`` is a variable that this shall hold for."""
+    kind = ir.FunctionType(ir.VoidType(), [place.type])
+    builder.asm(kind, "", "r,~{memory}", [place], True)

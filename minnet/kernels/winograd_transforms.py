@@ -142,12 +142,23 @@ class _Sums:
         return self.constants[value]
 
 
-def _sandwich(sums: _Sums, matrix: Matrix, read: Callable[[int, int], Any]) -> Iterator[list[Any]]:
-    """The rows of ``matrix @ tile @ matrix.T``, one after the other."""
-    side = range(matrix.shape[1])
-    columns = [sums.product(matrix, [read(i, j) for i in side]) for j in side]
-    for row in zip(*columns, strict=True):
-        yield sums.product(matrix, row)
+def _sandwich(sums: _Sums, matrix: Matrix, given: _Tile) -> Iterator[list[Any]]:
+    """The rows of ``matrix @ tile @ matrix.T``, one after the other.
+
+    What lies between the two products is more than there are registers. It is put aside column by
+    column and fetched row by row: left to itself the compiler works on several columns at a time,
+    and moves numbers to and fro.
+    """
+    builder = sums.builder
+    rows, side = matrix.shape
+    between = cgutils.alloca_once(builder, ir.vector_of(sums.element), size=rows * side)
+    for j, column in enumerate(given.columns()):
+        for i, vector in enumerate(sums.product(matrix, column)):
+            builder.store(vector, builder.gep(between, [ir.int64(i * side + j)]))
+    ir.settle(builder, between)
+    for i in range(rows):
+        places = [builder.gep(between, [ir.int64(i * side + j)]) for j in range(side)]
+        yield sums.product(matrix, [builder.load(place) for place in places])
 
 
 # -- tiles in memory -------------------------------------------------------------------------------
@@ -161,17 +172,21 @@ class _Tile:
     def __init__(self, context: Any, builder: Any, side: int, array: tuple[Any, Any], at: Any):
         """``side`` rows and columns of ``array``, a type and a value, from ``at`` on."""
         start, row, column = cgutils.unpack_tuple(builder, at)
-        self.builder = builder
+        self.builder, self.side = builder, side
         self.start = ir.pointer(context, builder, array[0], array[1], start)
         self.element = self.start.type.pointee
-        self.down = [builder.mul(row, ir.int64(i)) for i in range(side)]
-        self.across = [builder.mul(column, ir.int64(j)) for j in range(side)]
+        self.row, self.column = ir.opaque(builder, row), ir.opaque(builder, column)
 
     def limit(self, kind: Any, inside: Any) -> None:
         """Only what is inside these bounds exists; all does if they are of the type of None."""
         if isinstance(kind, types.NoneType):
             return
-        self.bounds = cgutils.unpack_tuple(self.builder, inside)
+        top, bottom, left, right = cgutils.unpack_tuple(self.builder, inside)
+        side = range(self.side)
+        self.bounds = (
+            [self._between(top, i, bottom) for i in side],
+            [self._between(left, j, right) for j in side],
+        )
         # Reading from and writing to a place of one's own is quicker than a branch.
         zero = ir.constant(self.element, 0.0)
         with self.builder.goto_entry_block():
@@ -179,27 +194,43 @@ class _Tile:
         self.builder.store(zero, own)
         self.elsewhere = self.builder.bitcast(own, self.start.type)
 
-    def place(self, i: int, j: int) -> Any:
-        builder = self.builder
-        place = builder.gep(self.start, [builder.add(self.down[i], self.across[j])])
-        if self.bounds is None:
-            return place
-        top, bottom, left, right = self.bounds
-        exists = builder.and_(self._between(top, i, bottom), self._between(left, j, right))
-        return builder.select(exists, place, self.elsewhere)
-
     def _between(self, first: Any, number: int, end: Any) -> Any:
         here = ir.int64(number)
         return self.builder.and_(
             self.builder.icmp_signed("<=", first, here), self.builder.icmp_signed("<", here, end)
         )
 
-    def read(self, i: int, j: int) -> Any:
-        return ir.load(self.builder, self.place(i, j))
+    def _lines(self, step: Any, along: Any) -> Iterator[list[Any]]:
+        """Places in lines that are ``step`` apart, the vectors of each ``along``.
 
-    def write(self, i: int, row: Sequence[Any]) -> None:
-        for j, vector in enumerate(row):
-            ir.store(self.builder, vector, self.place(i, j))
+        A processor adds a multiple of 1, 2, 4 or 8 of a number to an address for nothing. So odd
+        multiples are all that takes registers, if each line begins anew.
+        """
+        start = self.start
+        for _ in range(self.side):
+            yield [
+                self.builder.gep(start, [self.builder.mul(along, ir.int64(k))])
+                for k in range(self.side)
+            ]
+            start = ir.opaque(self.builder, self.builder.gep(start, [step]))
+
+    def _place(self, place: Any, i: int, j: int) -> Any:
+        if self.bounds is None:
+            return place
+        exists = self.builder.and_(self.bounds[0][i], self.bounds[1][j])
+        return self.builder.select(exists, place, self.elsewhere)
+
+    def columns(self) -> Iterator[list[Any]]:
+        """The tile's vectors, column by column."""
+        for j, places in enumerate(self._lines(self.column, self.row)):
+            places = [self._place(place, i, j) for i, place in enumerate(places)]
+            yield [ir.load(self.builder, place) for place in places]
+
+    def write(self, rows: Iterator[Sequence[Any]]) -> None:
+        """Write vectors row by row."""
+        for i, places in enumerate(self._lines(self.row, self.column)):
+            for j, (place, vector) in enumerate(zip(places, next(rows), strict=True)):
+                ir.store(self.builder, vector, self._place(place, i, j))
 
 
 def _indices(side: int, at: Any, inside: Any) -> Iterator[tuple[int, int, int]]:
@@ -255,8 +286,7 @@ def _transform(matrix_of: Callable[[Matrices], Matrix]) -> Any:
             result = _Tile(context, builder, matrix.shape[0], (kinds[4], target), to)
             given.limit(kinds[3], inside)
             sums = _Sums(builder, given.element)
-            for i, row in enumerate(_sandwich(sums, matrix, given.read)):
-                result.write(i, row)
+            result.write(_sandwich(sums, matrix, given))
             return context.get_dummy_value()
 
         where = types.UniTuple(types.intp, 3)
@@ -305,25 +335,29 @@ def output_tile(
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kinds, (_, _, products, at, bias, floor, y, to, inside) = signature.args, arguments
         given = _Tile(context, builder, matrix.shape[1], (kinds[2], products), at)
-        result = _Tile(context, builder, matrix.shape[0], (kinds[6], y), to)
+        side = len(kinds[1])
+        result = _Tile(context, builder, matrix.shape[0] // side, (kinds[6], y), to)
         result.limit(kinds[8], inside)
         sums = _Sums(builder, given.element)
-        side = len(kinds[1])
-        rows = []
-        for i, row in enumerate(_sandwich(sums, matrix, given.read)):
-            rows.append(row)
-            if len(rows) == side:
-                largest = [
-                    _largest(builder, [v for r in rows for v in r[j : j + side]])
-                    for j in range(0, len(row), side)
-                ]
-                shifted = [builder.fadd(v, bias) for v in largest]
-                result.write(i // side, [ir.at_least(builder, v, floor) for v in shifted])
-                rows = []
+        rows = _sandwich(sums, matrix, given)
+        result.write(_finished(builder, rows, side, bias, floor))
         return context.get_dummy_value()
 
     where = types.UniTuple(types.intp, 3)
     return types.void(size, block, products, where, bias, floor, y, where, _bounds(inside)), emit
+
+
+def _finished(
+    builder: Any, rows: Iterator[list[Any]], side: int, bias: Any, floor: Any
+) -> Iterator[list[Any]]:
+    """Rows of the largest of each ``side`` x ``side`` results, plus bias, not less than floor."""
+    for row in rows:
+        block = [row, *(next(rows) for _ in range(side - 1))]
+        finished = []
+        for j in range(0, len(row), side):
+            vector = _largest(builder, [v for r in block for v in r[j : j + side]])
+            finished.append(ir.at_least(builder, builder.fadd(vector, bias), floor))
+        yield finished
 
 
 def _largest(builder: Any, vectors: list[Any]) -> Any:
