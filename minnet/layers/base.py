@@ -97,10 +97,7 @@ class Layer:
         return self.call(x)
 
     def joined(self, following: Layer) -> Function | None:
-        """One calculation for this layer and the one that follows it, if there is a faster one.
-
-        It need not be cheap to differentiate: it is used where nobody will.
-        """
+        """One calculation for this layer and the one that follows it, if there is a faster one."""
         return None
 
     def describe(self) -> str:

@@ -14,17 +14,7 @@ def run_through(layers: Sequence[Layer], x: Tensor) -> Tensor:
     joining = STATE.tracer is None
     last, i = len(layers) - 1, 0
     while i <= last:
-        layer = layers[i]
-        both = layer.joined(layers[i + 1]) if joining and i < last else None
-        if both is None or _is_recorded(layer, x):
-            x = layer(x)
-            i += 1
-        else:
-            x = both(x)
-            i += 2
+        both = layers[i].joined(layers[i + 1]) if joining and i < last else None
+        x = layers[i](x) if both is None else both(x)
+        i += 1 if both is None else 2
     return x
-
-
-def _is_recorded(layer: Layer, x: Tensor) -> bool:
-    trained = any(p.requires_grad for p in layer.parameters.values())
-    return STATE.recording and (trained or x.requires_grad)

@@ -128,7 +128,7 @@ class Conv2D(ImageLayer):
         return self._operations[2](x, *self.parameters.values())
 
     def joined(self, following: Layer) -> Function | None:
-        """The convolution with relu and a max-pooling 2x2: the images in between never exist."""
+        """The convolution with relu and a max-pooling 2x2: one operation does all of it."""
         pooled = following.output_shape
         halves = type(following) is MaxPooling2D and following.halves
         mine = type(self) is Conv2D and self.activation_name == "relu"

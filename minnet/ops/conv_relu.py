@@ -32,11 +32,7 @@ class Conv2DRelu(Convolution, Fused):
     def gradients(
         self, wanted: tuple[bool, ...], g: Any, out: Any, x: Any, w: Any, b: Any = None
     ) -> Any:
-        sums = None
-        if wanted[2:] == (True,):
-            g, sums = kernels.relu_gradient_and_sums(g, out)
-        else:
-            g = kernels.relu_gradient(g, out)
+        g, sums = _gated(wanted, g, out)
         return self.products(wanted, g, sums, x, w)
 
     def steps(self, x: Any, w: Any, *b: Any) -> Any:
@@ -44,33 +40,53 @@ class Conv2DRelu(Convolution, Fused):
 
 
 class Conv2DReluPool(Convolution, Fused):
-    """Every 2x2 maximum of relu(conv2d(x, w, b)), whose images never exist: for inference.
+    """Every 2x2 maximum of relu(conv2d(x, w, b)).
 
-    The gradient has to calculate them again.
+    Where nothing is differentiated the images before pooling never exist. Otherwise they are
+    forgotten at once: the gradient needs but the maxima and where they were. relu gates the maxima
+    instead of the images, which gives the same, as an image's gradient is 0 elsewhere.
     """
 
     name = "conv2d_relu_pool"
     together = True
+    keeps = True  # the maxima and their places
 
     def value(self, x: Any, w: Any, b: Any = None) -> Any:
         self.check(x, w, b)
         return kernels.conv2d(x, w, b, self.window, self.groups, relu=True, pool=True)
+
+    def value_and_kept(self, x: Any, w: Any, b: Any = None) -> tuple[Any, Any]:
+        self.check(x, w, b)
+        images = kernels.conv2d(x, w, b, self.window, self.groups, relu=True)
+        kept = kernels.max_pool_places(images, HALVING.window)
+        return kept[0], kept
 
     def gradient(self, index: int, g: Any, out: Any, *inputs: Any) -> Any:
         images = self._unpooled(*inputs)
         g = HALVING.gradient(0, g, out, images)
         return convolution_relu(self.window, self.groups).gradient(index, g, images, *inputs)
 
-    def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, *arrays: Any) -> Any:
-        images = self._unpooled(*arrays)
-        g = HALVING.gradient(0, g, out, images)
-        return convolution_relu(self.window, self.groups).gradients(wanted, g, images, *arrays)
+    def gradients(
+        self, wanted: tuple[bool, ...], g: Any, out: Any, x: Any, w: Any, b: Any = None
+    ) -> Any:
+        maxima, places = out
+        g, sums = _gated(wanted, g, maxima)
+        shape = (x.shape[0], *self.window.output_size(*x.shape[1:3]), w.shape[3])
+        g = kernels.max_pool_gradient(g, places, HALVING.window, shape)
+        return self.products(wanted, g, sums, x, w)
 
     def _unpooled(self, *inputs: Any) -> Any:
         return convolution_relu(self.window, self.groups)(*inputs)
 
     def steps(self, *inputs: Any) -> Any:
         return HALVING(self._unpooled(*inputs))
+
+
+def _gated(wanted: tuple[bool, ...], g: Any, out: Any) -> tuple[Any, Any]:
+    """The gradient of what relu was given, and its sums if that of a bias is wanted."""
+    if wanted[2:] == (True,):
+        return kernels.relu_gradient_and_sums(g, out)
+    return kernels.relu_gradient(g, out), None
 
 
 convolution_relu = lru_cache(maxsize=1024)(Conv2DRelu)
@@ -83,8 +99,7 @@ def conv2d_relu(
 ) -> Any:  # fmt: skip
     """relu(conv2d(…)) in one go, with ``pool`` the maximum of every 2x2 of its numbers as well.
 
-    Arguments and errors are those of :func:`conv2d`. Pooled results are cheap to calculate but not
-    to differentiate.
+    Arguments and errors are those of :func:`conv2d`.
     """
     window = window_for(x, w, strides, padding, dilation)
     op = (convolution_relu_pool if pool else convolution_relu)(window, groups)
