@@ -22,9 +22,11 @@ Step = Callable[[], Any]
 
 #: Threads for each engine that asks; NumPy and Numba read the environment themselves.
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-PAUSE = 0.1  # seconds before each block: longer than any thread pool goes on spinning
+#: Seconds before each block, longer than any thread pool goes on spinning. After 0.1 s OpenBLAS's
+#: still does: a product of ours right after one of theirs took up to three times as long.
+PAUSE = 0.3
 BLOCK = 0.02  # seconds of steps in a round
-LONG = 0.2  # seconds of a step that needs no warming up
+LONG = 1.0  # seconds of a step that needs no warming up
 
 
 class Candidate(NamedTuple):

@@ -40,6 +40,7 @@ import minnet
 PARTS = ("speed", "errors", "layers", "memory", "start")
 MEMORY_ROWS = 8
 CALLS = 200
+BLOCK = 0.5  # seconds of predictions in a round: a few by everybody, at batch 1
 NETWORK = vgg16()
 
 
@@ -94,7 +95,7 @@ def speed(engines: Engines, batches: list[int], rounds: int) -> None:
     table = Table("batch", 5, [*columns, "torch ÷ minnet", "onnxruntime ÷ minnet"])
     for rows in batches:
         steps = {name: Candidate(step) for name, step in engines.predictions(rows).items()}
-        found = interleaved(steps, rounds)
+        found = interleaved(steps, rounds, BLOCK)
         peer = min(found[name] for name in ("torch", "channels_last", "frozen"))
         ratios = peer / found["minnet"], found["onnxruntime"] / found["minnet"]
         times = [f"{1000 * found[name.strip()]:.1f}" for name in columns]

@@ -15,6 +15,7 @@ How large these parts are makes the difference between two kinds of products, se
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,9 @@ def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) ->
         floor = a.dtype.type(0 if relu else -np.inf)
         workers = workers_for(m * n * depth)
         right = matrix(b)
-        blocks = _blocks(m, depth, n, workers, a.dtype, right[2] == 1)
-        _, wide, _, block, rows = blocks
-        width = panel_of(a.dtype)
-        few = m * (block + wide + width) + STREAMS * width
-        room = block * (wide + rows) if rows else few
+        blocks, room = _blocks(m, depth, n, workers, a.dtype, right[2] == 1)
         work = memory.empty((workers * room,), a.dtype)
-        (product if rows else product_of_few)(
+        (product if blocks[4] else product_of_few)(
             workers, (m, depth, n), blocks, *matrix(a), *right,
             padded(bias, n, a.dtype), floor, c.reshape(-1), work, flat(work),
         )  # fmt: skip
@@ -72,10 +69,12 @@ def _transposed(a: Array, b: Array, bias: Array | None, relu: bool) -> Array:
     return c
 
 
+@functools.lru_cache(maxsize=1024)
 def _blocks(
     m: int, depth: int, n: int, workers: int, dtype: Any, by_rows: bool
-) -> tuple[int, int, int, int, int]:
-    """How large the parts are: (rows and columns of a task, columns of a strip, block, rows).
+) -> tuple[tuple[int, int, int, int, int], int]:
+    """How large the parts are: (rows and columns of a task, columns of a strip, block, rows), and
+    the room for one worker's copies.
 
     ``rows`` is 0 where B is read as it lies in memory, for which its rows must be contiguous.
     """
@@ -83,18 +82,20 @@ def _blocks(
     depth = max(depth, 1)
     share = -(-n // (width * workers)) * width  # of the columns, for each worker
     if m <= FEW and by_rows:
-        return m, min(4096, share), 1024, min(512, depth), 0
+        wide, block = min(4096, share), min(512, depth)
+        return (m, wide, 1024, block, 0), m * (block + wide + width) + STREAMS * width
     if m <= SOME:
-        return m, min(1024, share), 4 * width, min(depth, 64), m
-    block = -(-depth // -(-depth // min(depth, 384)))
-    tall, wide = m, 512
-    if workers > 1:
-        while -(-m // tall) * -(-n // wide) < 4 * workers and wide > 64:
-            wide //= 2
-        while -(-m // tall) * -(-n // wide) < 4 * workers and tall > ROWS:
-            tall = -(-tall // 2)
-    wide = -(-min(wide, n) // width) * width
-    return tall, wide, max(width, 4096 // block // width * width), block, ROWS
+        tall, wide, strip, block, rows = m, min(1024, share), 4 * width, min(depth, 64), m
+    else:
+        tall, wide, block, rows = m, 512, -(-depth // -(-depth // min(depth, 384))), ROWS
+        if workers > 1:  # each task copies all of A that it needs: few tasks copy less
+            while -(-m // tall) * -(-n // wide) < 2 * workers and wide > 64:
+                wide //= 2
+            while -(-m // tall) * -(-n // wide) < 2 * workers and tall > ROWS:
+                tall = -(-tall // 2)
+        wide = -(-min(wide, n) // width) * width
+        strip = max(width, 4096 // block // width * width)
+    return (tall, wide, strip, block, rows), block * (wide + rows)
 
 
 @kernel
