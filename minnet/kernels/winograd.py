@@ -87,7 +87,7 @@ def forward(
     if not y.size:
         return y
     workers = workers_for(g.tiles * u.size)
-    chunk, phases = schedule(g.tiles, g.channels, filters, workers)
+    chunk, phases = schedule(g.tiles, workers)
     s = _sizes(m, g, chunk, phases, workers, x.dtype)
     work = memory.empty(((1 if phases else workers) * s.own,), x.dtype)
     steps = (INPUT, END) if phases else (CHUNKS, INPUT)

@@ -15,6 +15,7 @@ from minnet.kernels.vector import LANES, lanes, prefetch
 from minnet.kernels.winograd_transforms import input_tile
 
 LINE = 16  # numbers in a cache line of 64 bytes
+CHUNK = 36  # tiles
 #: Numbers between what belongs to one of the n x n products and what belongs to the next. Without
 #: them all would begin at the same place of the cache and drive each other out.
 GAP = 16
@@ -113,19 +114,20 @@ def plan(
     extra = READ if ready else READ + TRANSFORM
     if 9 * n * rows * columns < (m + 2) ** 2 * (tiles[m] + extra):
         return None
-    return Plan(m, *schedule(tiles[m], channels, filters, workers))
+    return Plan(m, *schedule(tiles[m], workers))
 
 
-def schedule(tiles: int, channels: int, filters: int, workers: int) -> tuple[int, bool]:
+def schedule(tiles: int, workers: int) -> tuple[int, bool]:
     """How many tiles a chunk has, and whether to work in phases instead.
 
-    A chunk of 36 tiles and 64 channels fills a second-level cache. Where the weights take far more
-    room than that, it pays to read them less often. In phases they are read once, but workers
-    wait for each other: that is for tiles too few to make a chunk for each.
+    A chunk of 36 tiles and 64 channels fills a second-level cache; smaller and larger ones, up to
+    twice as many tiles, differ by some per cent at most, whatever the channels. In phases the
+    weights are read once, but workers wait for each other: that is for tiles too few to make a
+    chunk for each.
     """
     if tiles <= max(64, 16 * workers):
         return tiles, True
-    return 48 if channels * filters >= 1 << 17 else 36, False
+    return CHUNK, False
 
 
 # -- reading ---------------------------------------------------------------------------------------
