@@ -1,6 +1,6 @@
 """Convolution with 3x3 kernels in a quarter of the multiplications, and its input gradient.
 
-See :mod:`minnet.kernels.winograd_transforms` for why this works. A convolution is three steps:
+See :mod:`minnet.kernels.winograd_matrices` for why this works. A convolution is three steps:
 
 1.  Each tile of n x n pixels is transformed: n² vectors of channels, V ``[n²][tiles][channels]``.
 2.  Each of the n² is multiplied by the transformed weights: M = V·U, ``[n²][tiles][filters]``.
@@ -40,8 +40,9 @@ from minnet.kernels.vector import (
     store_uncached,
     transpose,
 )
+from minnet.kernels.winograd_matrices import SIZES
 from minnet.kernels.winograd_tiles import GAP, LINE, Grid, grid, place, read_input, schedule
-from minnet.kernels.winograd_transforms import SIZES, output_tile, weight_tile
+from minnet.kernels.winograd_transforms import output_tile, weight_tile
 from minnet.tensor import Array
 
 GROUP = 4  # panels of filters for which M is worked out at a time

@@ -27,8 +27,9 @@ from minnet.kernels.jit import compiled, inlined, kernel, next_task, start_again
 from minnet.kernels.microkernel import multiply_rows, panel, panel_of
 from minnet.kernels.panels import flat
 from minnet.kernels.vector import broadcast, lanes, load, store
+from minnet.kernels.winograd_matrices import SIZES
 from minnet.kernels.winograd_tiles import GAP, Grid, fetch, grid, place, read_input
-from minnet.kernels.winograd_transforms import SIZES, gradient_tile, weight_gradient_tile
+from minnet.kernels.winograd_transforms import gradient_tile, weight_gradient_tile
 from minnet.tensor import Array
 
 GROUP, ROWS = 4, 64  # at most so many panels of filters and channels make a block of S

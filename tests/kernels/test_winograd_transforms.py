@@ -12,7 +12,7 @@ from numba import njit
 
 from minnet.kernels import winograd_transforms as transforms
 from minnet.kernels.vector import LANES, broadcast, load
-from minnet.kernels.winograd_transforms import SIZES, matrices
+from minnet.kernels.winograd_matrices import SIZES, matrices
 from minnet.tensor import Array
 
 sizes = st.sampled_from(sorted(SIZES))
