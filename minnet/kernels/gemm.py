@@ -33,6 +33,8 @@ from minnet.tensor import Array
 FEW = 8
 #: Up to so many rows, all of A's block is multiplied with a block of B while that is in the cache.
 SOME = 32
+#: A transposed B of so many numbers is better read as it lies than packed.
+LARGE = 1 << 18
 ROWS = 96  # of A in a block
 STREAMS = 8  # rows of B read side by side: a processor foresees only a few streams
 
@@ -43,7 +45,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) ->
     ``bias`` (columns,) is added to every row; with ``relu`` negative results become 0 (NaN stays).
     """
     (m, depth), n = a.shape, b.shape[1]
-    if m <= SOME < n and b.strides[0] < b.strides[1]:
+    if m <= SOME < n and b.strides[0] < b.strides[1] and b.size >= LARGE:
         return _transposed(a, b, bias, relu)
     c = memory.empty((m, n), a.dtype)
     if c.size:
