@@ -93,6 +93,7 @@ def test_float64_is_exact(m: int, k: int, n: int, seed: int) -> None:
 KINDS = {
     "one row": (1, 1100, 150),
     "few rows": (7, 1100, 150),
+    "few rows, a large matrix": (7, 1100, 260),
     "some rows": (21, 300, 150),
     "many rows": (130, 800, 150),
     "many rows, few columns": (700, 900, 7),
