@@ -99,9 +99,9 @@ def _algorithm(
         return "product", 0
     if winograd_tiles.accepts(kernel, window, groups):
         places = window.output_size(images[1], images[2])
-        plan = winograd_tiles.plan(images[0], *places, inputs, filters, again)
-        if plan is not None:
-            return "winograd", plan.m
+        m = winograd_tiles.plan(images[0], *places, inputs, filters, again)
+        if m is not None:
+            return "winograd", m
     return "direct", 0
 
 

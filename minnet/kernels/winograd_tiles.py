@@ -62,14 +62,6 @@ def grid(m: int, images: tuple[int, ...], padding: Padding, filters: int, side: 
 # -- the choice ------------------------------------------------------------------------------------
 
 
-class Plan(NamedTuple):
-    """Tiles of m x m, worked off in chunks of so many, or in phases (see winograd.py)."""
-
-    m: int
-    chunk: int
-    phases: bool
-
-
 #: What is to be done for each weight besides the products, counted in tiles: read it after its
 #: transformation, and transform it if that was not done before.
 READ, TRANSFORM = 2, 12
@@ -89,10 +81,8 @@ def accepts(kernel_shape: tuple[int, ...], window: Window, groups: int) -> bool:
     return whole and dense and window.size == (3, 3) and padded <= 2
 
 
-def plan(
-    n: int, rows: int, columns: int, channels: int, filters: int, ready: bool, workers: int = 1
-) -> Plan | None:
-    """How to work out ``n`` results of ``rows`` x ``columns``; None: directly, that is faster.
+def plan(n: int, rows: int, columns: int, channels: int, filters: int, ready: bool) -> int | None:
+    """The side of tiles of ``n`` results of ``rows`` x ``columns``; None: directly is faster.
 
     ``ready`` tells whether the transformed weights are at hand. The costs are in multiplications
     for each weight, as measured:
@@ -114,7 +104,7 @@ def plan(
     extra = READ if ready else READ + TRANSFORM
     if 9 * n * rows * columns < (m + 2) ** 2 * (tiles[m] + extra):
         return None
-    return Plan(m, *schedule(tiles[m], workers))
+    return m
 
 
 def schedule(tiles: int, workers: int) -> tuple[int, bool]:

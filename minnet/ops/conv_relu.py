@@ -58,8 +58,8 @@ class Conv2DReluPool(Convolution, Fused):
     def value_and_kept(self, x: Any, w: Any, b: Any = None) -> tuple[Any, Any]:
         self.check(x, w, b)
         images = kernels.conv2d(x, w, b, self.window, self.groups, relu=True)
-        kept = kernels.max_pool_places(images, HALVING.window)
-        return kept[0], kept
+        maxima, places = HALVING.value_and_kept(images)
+        return maxima, (maxima, places)
 
     def gradient(self, index: int, g: Any, out: Any, *inputs: Any) -> Any:
         images = self._unpooled(*inputs)
