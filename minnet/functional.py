@@ -40,6 +40,8 @@ class Functional(Model):
     where two layers have one name.
     """
 
+    steady = True
+
     def __init__(
         self,
         inputs: Symbol | Sequence[Symbol],

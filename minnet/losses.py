@@ -8,7 +8,7 @@ that activation: ``from_logits`` neither overflows nor takes the logarithm of 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,8 @@ class Loss:
     description: str
     #: The activation whose input ``from_logits`` takes, if there is one.
     fuses_with: str | None = None
+    #: Whether it applies the same operations at each step; a subclass does not inherit it.
+    steady: ClassVar[bool] = False
 
     def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
         """The loss of a batch, a tensor of shape ().
@@ -112,6 +114,8 @@ class Loss:
 class MeanSquaredError(Loss):
     """Mean of (prediction - target)^2 over all elements."""
 
+    steady = True
+
     name = "mean_squared_error"
     description = "mean squared error"
 
@@ -121,6 +125,8 @@ class MeanSquaredError(Loss):
 
 class CategoricalCrossentropy(Loss):
     """Mean over rows of -sum(target * ln(prediction)): one-hot targets (or probabilities)."""
+
+    steady = True
 
     name = "categorical_crossentropy"
     description = "categorical cross-entropy"
@@ -158,6 +164,8 @@ class CategoricalCrossentropy(Loss):
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     """Categorical cross-entropy with the right class's number, 0 to classes - 1, as the target."""
+
+    steady = True
 
     name = "sparse_categorical_crossentropy"
     description = "categorical cross-entropy of integer labels"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
 from minnet.progress import format_values
+from minnet.replay import Replays
 from minnet.saving import Savable
 from minnet.sources import ClassWeight, prepare, source_of
 from minnet.summary import Shown
@@ -39,6 +40,8 @@ class Model(Savable, Shown):
 
     #: All layers, each once, in the order in which data meet them.
     layers: list[Layer]
+    #: Whether a step always does the same with its layers; see :mod:`minnet.replay`.
+    steady: ClassVar[bool] = False
 
     def __init__(self, name: str, dtype: npt.DTypeLike = np.float32, seed: int | None = None):
         self.name = name
@@ -50,6 +53,8 @@ class Model(Savable, Shown):
         self.history = History()
         #: Set to True by a callback, ends ``fit`` after the current batch or epoch.
         self.stop_training = False
+        #: What is known of training steps.
+        self.replays = Replays()
         self._rng = None if seed is None else random.generator_from(seed)
 
     # -- for each kind of model ------------------------------------------------------------------

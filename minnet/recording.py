@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minnet.errors import DtypeError, mismatch
+from minnet.program import WRITING
 from minnet.tensor import Tensor, wrap
 
 
@@ -126,7 +127,9 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
         for i, x in enumerate(inputs):
             if type(x) not in (Tensor, float, int):
                 inputs = _admit(op, inputs, i, arrays, dtype, needs_grad)
-    tracer = STATE.tracer
+    tracer, program = STATE.tracer, WRITING.program
+    if program is not None:
+        program.enter(op, inputs)
     kept = None
     if tracer is not None and op.composite:
         out = tracer.expand(op, inputs)
@@ -143,6 +146,8 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
             _remember(out, op, inputs, arrays, kept)
     elif op.view:
         _share(out, inputs)
+    if program is not None:
+        program.leave(out)
     return out
 
 

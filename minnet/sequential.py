@@ -35,6 +35,8 @@ class Sequential(Model):
     Raises :class:`~minnet.errors.DtypeError` for another dtype.
     """
 
+    steady = True
+
     def __init__(
         self,
         layers: Iterable[Layer] | None = None,

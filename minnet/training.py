@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minnet.autodiff import backpropagate
 from minnet.divergence import place_of
 from minnet.errors import ArgumentError, DtypeError, NumberError, ShapeError, mismatch
-from minnet.recording import apply_deferred, no_grad, training_mode
+from minnet.recording import apply_deferred, no_grad
+from minnet.replay import slopes_of
 from minnet.several import as_tensors
 from minnet.tensor import Array, Tensor, wrap
 
@@ -67,18 +67,18 @@ def train_step(
     gradient is not finite: the weights always keep finite values.
     """
     parameters = model.trainable_parameters()
-    with training_mode() as deferred:
-        loss, prediction = model.loss_of(
-            as_tensors(x), as_tensors(y), None if weights is None else wrap(weights)
-        )
-    value = float(loss._data)
-    if not math.isfinite(value):
-        raise _diverged(model, place, f"loss {value}", (x, y, weights))
     if not parameters:
         raise ArgumentError(
             mismatch("training", "a trainable parameter", "none", "Set layer.trainable = True.")
         )
-    gradients = backpropagate(loss, parameters)
+    found = model.replays.slopes(model, x, y, parameters) if weights is None else None
+    if found is None:
+        row_weights = None if weights is None else wrap(weights)
+        found = slopes_of(model, as_tensors(x), as_tensors(y), row_weights, parameters)
+    loss, prediction, gradients, deferred = found
+    value = float(loss)
+    if not math.isfinite(value):
+        raise _diverged(model, place, f"loss {value}", (x, y, weights))
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None and not math.isfinite(_squared_length(gradient._data)):
             received = f"too large a gradient of {parameter.name!r}"

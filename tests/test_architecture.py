@@ -19,7 +19,7 @@ ROOT = Path(minnet.__file__).parent
 LAYERS = [
     ["console", "errors", "interrupts"],
     ["configs", "files", "tensor"],
-    ["plots"],
+    ["plots", "program"],
     ["checks", "several"],
     [
         "kernels.geometry",
@@ -89,7 +89,7 @@ LAYERS = [
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
     ["data.batches", "data.preparation", "data.readers", "divergence"],
-    ["data.images", "optimizers", "progress", "saving"],
+    ["data.images", "optimizers", "progress", "replay", "saving"],
     ["data.files"],
     ["data", "callbacks.base", "callbacks.curves", "downloads", "training"],
     [

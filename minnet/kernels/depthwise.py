@@ -21,6 +21,7 @@ from minnet.kernels.geometry import Window
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.panels import flat
 from minnet.kernels.vector import at_least, broadcast, fma, lanes, load, prefetch, store
+from minnet.program import run
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -103,10 +104,13 @@ def _seen(p: Sizes) -> tuple[Array, Array]:
 def weight_gradient(x: Array, g: Array, window: Window) -> Array:
     """The kernel's gradient ``(kh, kw, 1, c)``."""
     sizes = _sizes(x.shape, window)
-    shares = np.zeros((PARTS, sizes.kh, sizes.kw, 1, sizes.channels), x.dtype)
+    shares = np.empty((PARTS, sizes.kh, sizes.kw, 1, sizes.channels), x.dtype)
+    run(np.copyto, shares, 0)
     workers = workers_for(g.size * sizes.kh * sizes.kw)
     _weight_gradient(workers, sizes, flat(x), flat(g), shares.reshape(-1))
-    return np.asarray(shares.sum(0))
+    dw = np.empty(shares.shape[1:], x.dtype)
+    run(np.add.reduce, shares, axis=0, out=dw)
+    return dw
 
 
 def _sizes(shape: Shape, window: Window) -> Sizes:

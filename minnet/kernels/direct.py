@@ -29,6 +29,7 @@ from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack
 from minnet.kernels.vector import clear, copy, lanes
+from minnet.program import run
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -183,7 +184,7 @@ class Correlation:
         if self._whole == self._filters:
             return flat(b)
         bias = np.zeros((self._groups, self._whole), b.dtype)
-        bias[:, : self._filters] = b.reshape(self._groups, self._filters)
+        run(np.copyto, bias[:, : self._filters], b.reshape(self._groups, self._filters))
         return flat(bias)
 
 

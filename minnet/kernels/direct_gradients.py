@@ -30,6 +30,7 @@ from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack, pack_panel
 from minnet.kernels.vector import lanes
+from minnet.program import run
 from minnet.tensor import Array
 
 BAND_BYTES = 1 << 17  # of images and of g in a worker's cache
@@ -50,7 +51,7 @@ def input_gradient(g: Array, w: Array, window: Window, groups: int, input_shape:
     panel = panel_of(g.dtype, width_for(each, g.dtype))
     parts, complete = _parts(g.shape, w.shape, window, groups, input_shape, g.dtype)
     if not complete:
-        dx.fill(0)  # pixels that no window sees
+        run(np.copyto, dx, 0)  # pixels that no window sees
     for correlation, starts in parts:
         packed = pack(flat(w), starts, 1, filters, groups_filters, each, panel)
         correlation(g, packed, None, False, dx)
@@ -131,8 +132,15 @@ def weight_gradient(x: Array, g: Array, window: Window, groups: int) -> Array:
         workers, width_for(filters // groups, x.dtype), plan,
         flat(x), runs, lines, flat(g), sums.reshape(-1), space, flat(space),
     )  # fmt: skip
-    total = sums[0] if slices == 1 else np.add.reduce(sums)
-    return np.ascontiguousarray(total[:, :, : filters // groups]).reshape(shape)
+    total = sums[0]
+    if slices > 1:
+        total = memory.empty(total.shape, x.dtype)
+        run(np.add.reduce, sums, axis=0, out=total)
+    if across == filters // groups:
+        return total.reshape(shape)
+    dw = memory.empty(shape, x.dtype)
+    run(np.copyto, dw.reshape(*total.shape[:2], -1), total[:, :, : filters // groups])
+    return dw
 
 
 @functools.lru_cache(maxsize=1024)

@@ -47,6 +47,7 @@ from numba.extending import overload
 
 from minnet.kernels import vector_ir
 from minnet.kernels.vector import count_up
+from minnet.program import WRITING, Team
 
 #: Multiply-adds below which starting the threads costs more than it saves.
 SMALL = 100_000
@@ -203,17 +204,24 @@ class Kernel:
         self._parallel = _twin(function, "parallel", parallel=True)
 
     def __call__(self, workers: int, *arguments: Any) -> None:
-        if workers > 1 and _team.acquire(blocking=False):
+        if workers > 1 and Team.lock.acquire(blocking=False):
             try:
-                self._parallel(workers, np.zeros(workers * LINE, np.int64), *arguments)
+                self._run(self._parallel, workers, *arguments)
             finally:
-                _team.release()
+                Team.lock.release()
         else:
-            self._serial(1, np.zeros(LINE, np.int64), *arguments)
+            self._run(self._serial, 1, *arguments)
+
+    def _run(self, twin: Any, workers: int, *arguments: Any) -> None:
+        counters = np.zeros(workers * LINE, np.int64)
+        twin(workers, counters, *arguments)
+        program = WRITING.program
+        if program is not None:
+            program.note(twin, (workers, counters, *arguments))
+            program.count(counters)
 
 
 kernel = Kernel
-_team = threading.Lock()  # held while the threads work
 
 
 def _twin(function: Callable[..., None], suffix: str, parallel: bool) -> Any:
@@ -266,8 +274,7 @@ def _start_threads() -> None:
 
 
 def _after_fork() -> None:
-    global _team
-    _team = threading.Lock()  # another thread of the parent may have held it
+    Team.lock = threading.Lock()  # another thread of the parent may have held it
     _Threads.forked = _Threads.started
 
 

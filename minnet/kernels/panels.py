@@ -18,6 +18,7 @@ from minnet.kernels import memory
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of
 from minnet.kernels.vector import clear, lanes, load, load_part, store, transpose
+from minnet.program import run
 from minnet.tensor import Array
 
 GROUP, ROWS = 16, 64  # panels and rows that are packed together
@@ -31,7 +32,11 @@ def flat(array: Array) -> Array:
     Numba compiles a kernel anew for arrays that are locked and for arrays that are not. So kernels
     take all that they only read as locked.
     """
-    view = array.ravel()
+    if not array.flags.c_contiguous:
+        copy = memory.empty(array.shape, array.dtype)
+        run(np.copyto, copy, array)
+        array = copy
+    view = array.reshape(-1)
     lock(view, False)
     return view
 
@@ -79,7 +84,7 @@ def padded(bias: Array | None, columns: int, dtype: Any) -> Array:
         return flat(bias)
     whole = np.zeros(-(-columns // width) * width, dtype)
     if bias is not None:
-        whole[:columns] = bias
+        run(np.copyto, whole[:columns], bias)
     return flat(whole)
 
 

@@ -158,9 +158,10 @@ def _portions(g: Array) -> tuple[int, int, Array]:
 
 def channel_sums(g: Array) -> Array:
     """The sum over all axes but the last, ``(channels,)``: a bias's gradient."""
-    sums = np.zeros(g.shape[-1], g.dtype)
-    if g.size:
-        _sums(workers_for(g.size), flat(g), *_portions(g), sums)
+    if not g.size:
+        return np.zeros(g.shape[-1], g.dtype)
+    sums = np.empty(g.shape[-1], g.dtype)
+    _sums(workers_for(g.size), flat(g), *_portions(g), sums)
     return sums
 
 

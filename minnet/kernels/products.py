@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import ArgumentError, mismatch
+from minnet.kernels import reference
 from minnet.tensor import Array
 
 #: Multiply-adds below which BLAS works in one thread, and has answered before ours has begun.
@@ -94,9 +95,4 @@ def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) ->
         from minnet.kernels import gemm
 
         return gemm.matmul(a, b, bias, relu)
-    y: Array = a.dot(b)
-    if bias is not None:
-        y += bias
-    if relu:
-        np.maximum(y, 0, out=y)
-    return y
+    return reference.matmul(a, b, bias, relu)

@@ -17,7 +17,9 @@ from typing import cast
 
 import numpy as np
 
+from minnet.kernels import memory
 from minnet.kernels.geometry import Window
+from minnet.program import run
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -105,10 +107,7 @@ def conv2d(
     for tap, matrix in zip(taps, _tap_matrices(w, groups), strict=True):
         stack += _by_group(tap, groups) @ matrix
     y = _from_groups(stack, (x.shape[0], *places, filters))
-    if b is not None:
-        y += b
-    if relu:
-        np.maximum(y, 0, out=y)
+    finish(y, b, relu)
     return max_pool(y, HALVING) if pool else y
 
 
@@ -139,12 +138,18 @@ def conv2d_weight_gradient(x: Array, g: Array, window: Window, groups: int) -> A
 
 def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:
     """``a @ b``, plus ``bias`` in every row, negative results replaced by 0 with ``relu``."""
-    y: Array = a @ b
-    if bias is not None:
-        y += bias
-    if relu:
-        np.maximum(y, 0, out=y)
+    y = memory.empty((len(a), b.shape[1]), a.dtype)
+    run(a.dot, b, out=y)
+    finish(y, bias, relu)
     return y
+
+
+def finish(y: Array, bias: Array | None, relu: bool) -> None:
+    """Add ``bias`` to every row, and replace negative results by 0 with ``relu``."""
+    if bias is not None:
+        run(np.add, y, bias, out=y)
+    if relu:
+        run(np.maximum, y, 0, out=y)
 
 
 def channel_sums(g: Array) -> Array:
@@ -154,7 +159,11 @@ def channel_sums(g: Array) -> Array:
 
 def relu_gradient(g: Array, y: Array) -> Array:
     """``g`` where ``y``, relu's output, is positive, and 0 elsewhere (so too where it is NaN)."""
-    return np.where(y > 0, g, g.dtype.type(0))
+    gated, positive = memory.empty(y.shape, g.dtype), np.empty(y.shape, np.bool_)
+    run(np.greater, y, 0, out=positive)
+    run(np.copyto, gated, 0)
+    run(np.copyto, gated, g, where=positive)
+    return gated
 
 
 def relu_gradient_and_sums(g: Array, y: Array) -> tuple[Array, Array]:

@@ -27,6 +27,7 @@ from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack
 from minnet.kernels.vector import clear, copy, lanes
+from minnet.program import run
 from minnet.tensor import Array
 
 BAND = 4  # rows of a task
@@ -86,7 +87,7 @@ def input_gradient(g: Array, w: Array, window: Window, input_shape: Shape) -> Ar
     workers = workers_for(g.size * w.size // filters)
     plans, complete = _plans(g.shape, w.shape, window, input_shape, workers, g.dtype)
     if not complete:
-        dx.fill(0)  # rows that no window sees
+        run(np.copyto, dx, 0)  # rows that no window sees
     for plan, taps, ranges, starts, room in plans:
         packed = pack(flat(w), starts, 1, filters, filters, columns, panel_of(g.dtype, width))
         work = memory.empty((workers * room,), g.dtype)

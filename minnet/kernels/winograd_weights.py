@@ -30,6 +30,7 @@ from minnet.kernels.vector import broadcast, lanes, load, store
 from minnet.kernels.winograd_matrices import SIZES
 from minnet.kernels.winograd_tiles import GAP, Grid, fetch, grid, place, read_input
 from minnet.kernels.winograd_transforms import gradient_tile, weight_gradient_tile
+from minnet.program import run
 from minnet.tensor import Array
 
 GROUP, ROWS = 4, 64  # at most so many panels of filters and channels make a block of S
@@ -75,9 +76,10 @@ def weight_gradient(x: Array, g: Array, padding: Padding, m: int = 4) -> Array:
     s, length = _sizes(m, t, chunks, alone, workers, x.dtype)
     work = memory.empty((length,), x.dtype)
     steps = 2 if alone else 2 * chunks
+    used = np.empty(workers, np.int64)
+    run(np.copyto, used, 0)
     _gradient(
-        workers, steps, SIZES[m], t, s,
-        flat(x), flat(g), dw.reshape(-1), work, np.zeros(workers, np.int64),
+        workers, steps, SIZES[m], t, s, flat(x), flat(g), dw.reshape(-1), work, used
     )  # fmt: skip
     return dw
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,9 @@ class Layer:
     takes_indices: bool = False
     #: Whether it is called with a list of tensors, which ``call`` is then given; None: with either.
     takes_several: bool | None = False
+    #: Whether ``call`` applies the same operations at each step, so that they can be done again
+    #: without calling it (:mod:`minnet.replay`). A subclass does not inherit it.
+    steady: ClassVar[bool] = False
 
     def __init__(
         self, *, input_shape: Shape | None = None, name: str | None = None, trainable: bool = True

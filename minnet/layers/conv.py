@@ -34,6 +34,8 @@ class Conv2D(ImageLayer):
     built, for images that are smaller than the filters.
     """
 
+    steady = True
+
     def __init__(
         self,
         filters: int,

@@ -27,6 +27,8 @@ class Dense(Layer):
     initializer.
     """
 
+    steady = True
+
     def __init__(
         self,
         units: int,
@@ -115,6 +117,8 @@ class Activation(Layer):
 
     Raises :class:`~minnet.errors.ArgumentError` for an unknown name, suggesting the nearest.
     """
+
+    steady = True
 
     def __init__(
         self, activation: str | Function, input_shape: Shape | None = None, name: str | None = None

@@ -82,6 +82,8 @@ class ZeroPadding2D(ImageLayer):
 class Flatten(Layer):
     """Each row as one vector: (height, width, channels) to (height x width x channels,)."""
 
+    steady = True
+
     def __init__(self, input_shape: Shape | None = None, name: str | None = None):
         super().__init__(input_shape=input_shape, name=name)
 

@@ -20,6 +20,8 @@ class InputLayer(Layer):
     Raises :class:`~minnet.errors.ArgumentError` for another dtype.
     """
 
+    steady = True
+
     def __init__(
         self, input_shape: Shape, dtype: npt.DTypeLike = DEFAULT_DTYPE, name: str | None = None
     ):

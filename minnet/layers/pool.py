@@ -76,6 +76,8 @@ class _Pooling2D(ImageLayer):
 class MaxPooling2D(_Pooling2D):
     __doc__ = f"The largest number of each channel in each window.\n\n    {_Pooling2D.__doc__}"
 
+    steady = True
+
     @property
     def halves(self) -> bool:
         """Whether this is the most usual pooling: windows of 2x2 side by side, no padding."""
@@ -90,6 +92,8 @@ class AveragePooling2D(_Pooling2D):
         "The mean of each channel in each window; padding is left out of it.\n\n    "
         f"{_Pooling2D.__doc__}"
     )
+
+    steady = True
 
     def operation(self, window: Window) -> Any:
         return average_pooling(window, False)

@@ -22,6 +22,8 @@ class Reshape(Layer):
     Raises :class:`~minnet.errors.ShapeError`, when built, for rows of another size.
     """
 
+    steady = True
+
     def __init__(
         self,
         target_shape: Sequence[int],

@@ -50,6 +50,8 @@ class Convolution(Operation):
     window: Window
     groups: int
 
+    replays = True
+
     def check(self, x: Any, w: Any, b: Any = None) -> None:
         """Raise :class:`~minnet.errors.ShapeError` unless images, kernel and bias fit together."""
         if x.ndim != 4:

@@ -8,6 +8,8 @@ import numpy as np
 
 from minnet import kernels
 from minnet.errors import ShapeError, mismatch
+from minnet.kernels.reference import matmul as by_blas
+from minnet.kernels.reference import relu_gradient
 from minnet.ops.base import (
     ADDITION,
     MULTIPLICATION,
@@ -20,18 +22,23 @@ from minnet.ops.base import (
 from minnet.ops.pointwise import relu, where
 from minnet.ops.reduce import Sum
 from minnet.ops.shape import Transpose, transpose
+from minnet.program import run
 from minnet.tensor import Array
 
 #: Products of fewer multiplications are NumPy's without asking: choosing would take longer.
 SMALL = 1 << 18
 
-_column_sums_of: Any = np.add.reduce
+
+def _column_sums_of(g: Any) -> Any:
+    sums = np.empty(g.shape[1:], g.dtype)
+    run(np.add.reduce, g, axis=0, out=sums)
+    return sums
 
 
 def product(a: Any, b: Any) -> Any:
     """The product of two matrices."""
     if a.shape[0] * b.size < SMALL:
-        return a.dot(b)
+        return by_blas(a, b)
     return kernels.matmul(a, b)
 
 
@@ -131,6 +138,7 @@ class Linear(_Product):
     """x·w + b: (n, k) times (k, m) plus (m,); one neuron is a column of w and a number of b."""
 
     name = "linear"
+    replays = True
     stands = (2,)
     binding = ADDITION
     together = True
@@ -138,9 +146,7 @@ class Linear(_Product):
     def value(self, x: Any, w: Any, b: Any) -> Any:
         _check_linear(x, w, b)
         if x.shape[0] * w.size < SMALL:
-            out = x.dot(w)
-            out += b
-            return out
+            return by_blas(x, w, b)
         return kernels.linear(x, w, b)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
@@ -153,7 +159,7 @@ class Linear(_Product):
         return (
             product(g, w.T) if wanted[0] else None,
             product(x.T, g) if wanted[1] else None,
-            _column_sums_of(g, 0) if wanted[2] else None,
+            _column_sums_of(g) if wanted[2] else None,
         )
 
     def words(self, x: str, w: str, b: str) -> str:
@@ -170,21 +176,20 @@ class LinearRelu(Fused):
     """relu(x·w + b); its gradient needs the result alone, not what came before relu."""
 
     name = "linear_relu"
+    replays = True
     together = True
 
     def value(self, x: Any, w: Any, b: Any) -> Any:
         _check_linear(x, w, b)
         if x.shape[0] * w.size < SMALL:
-            out = x.dot(w)
-            out += b
-            return np.maximum(out, 0, out=out)
+            return by_blas(x, w, b, True)
         return kernels.linear(x, w, b, relu=True)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
         return linear.gradient(index, where(out > 0, g, 0), out, x, w, b)
 
     def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
-        return linear.gradients(wanted, np.where(out > 0, g, 0), out, x, w, b)
+        return linear.gradients(wanted, relu_gradient(g, out), out, x, w, b)
 
     def steps(self, x: Any, w: Any, b: Any) -> Any:
         return relu(linear(x, w, b))

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from minnet.kernels.reference import relu_gradient
 from minnet.ops.base import ADDITION, ATOM, COMPARISON, MULTIPLICATION, POWER, Pointwise
+from minnet.program import run
 
 # One step above an operator's own binding: the right-hand side of − and ÷ needs brackets around an
 # operator of the same rank, and floating point is not associative, so + and × get them as well.
@@ -199,12 +201,19 @@ class Relu(Pointwise):
     """max(0, x) (Nair & Hinton 2010); NaN stays NaN."""
 
     name = "relu"
+    replays = True
+    together = True
 
     def value(self, x: Any) -> Any:
-        return np.maximum(x, 0)
+        out = np.empty_like(x)
+        run(np.maximum, x, 0, out=out)
+        return out
 
     def gradient(self, index: int, g: Any, out: Any, x: Any) -> Any:
         return where(x > 0, g, 0)
+
+    def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, x: Any) -> Any:
+        return (relu_gradient(g, x),)
 
     def formula(self, x: str) -> str:
         return f"MAX(0,{x})"

@@ -44,6 +44,7 @@ class MaxPool2D(_Pooling):
 
     name = "max_pool2d"
     keeps = True  # where the largest were
+    replays = True
     reads_ranges = (0,)
 
     def value(self, x: Any) -> Any:
@@ -178,6 +179,7 @@ class AveragePool2D(_Averaging):
     count_padding: bool
 
     name = "average_pool2d"
+    replays = True
     binding = MULTIPLICATION
     reads_ranges = (0,)
 

@@ -1,0 +1,383 @@
+"""Steps that are done again must be the steps that would have been taken, to the last bit."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minnet
+from minnet import (
+    Activation,
+    AveragePooling2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPooling2D,
+    Sequential,
+)
+from minnet.errors import NumberError
+from minnet.kernels.products import compiles
+from minnet.program import Program, Team, writing
+from minnet.replay import Replays
+from minnet.tensor import Array
+
+pytestmark = pytest.mark.skipif(not compiles(), reason="what is not compiled is not written down")
+
+STEPS = 6
+ROWS = 8
+
+
+def digits(**options: Any) -> Sequential:
+    layers = [
+        Conv2D(5, 3, padding="same", activation="relu", input_shape=(8, 8, 1)),
+        MaxPooling2D(),
+        Conv2D(20, 5, padding="same", activation="relu", **options),
+        AveragePooling2D(),
+        Flatten(),
+        Dense(12, activation="relu"),
+        Dense(3, activation="softmax"),
+    ]
+    return compiled(Sequential(layers, seed=1))
+
+
+def compiled(model: Any, optimizer: Any = "sgd", metrics: Any = ("accuracy",)) -> Any:
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=list(metrics))
+    return model
+
+
+def batch(rows: int = ROWS, seed: int = 0, shape: tuple[int, ...] = (8, 8, 1)) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((rows, *shape), np.float32), rng.integers(0, 3, rows)
+
+
+def written(model: Any) -> list[Program]:
+    """What was written down of its steps."""
+    steps = model.replays._steps.values()
+    return [step.program for step in steps if step is not None and step.program is not None]
+
+
+def anew(model: Any) -> Any:
+    """The model, such that each step is worked out."""
+    model.replays.slopes = lambda *_: None
+    return model
+
+
+def train(
+    model: Any, data: Callable[[int], tuple[Any, Any]], between: Callable[[Any, int], None]
+) -> list[Any]:
+    """What each step reports, and the weights in the end."""
+    found: list[Any] = []
+    for k in range(STEPS):
+        found.append(model.train_on_batch(*data(k)))
+        between(model, k)
+    return [*found, *model.get_weights()]
+
+
+def assert_same(
+    make: Callable[[], Any],
+    data: Callable[[int], tuple[Any, Any]] = lambda k: batch(seed=k),
+    between: Callable[[Any, int], None] = lambda model, k: None,
+) -> Any:
+    """Train a model with and without what this module tests; the model with it."""
+    model = make()
+    ours, theirs = train(model, data, between), train(anew(make()), data, between)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    return model
+
+
+# -- what is done again ----------------------------------------------------------------------------
+
+
+def test_steps_are_the_same_to_the_last_bit() -> None:
+    assert written(assert_same(digits))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "rmsprop", "adagrad", "clipped"])
+def test_with_every_optimizer(optimizer: str) -> None:
+    made = {"momentum": minnet.SGD(0.1, momentum=0.9), "clipped": minnet.SGD(0.1, clipnorm=0.01)}
+
+    def make() -> Any:
+        return compiled(digits(), copy.deepcopy(made.get(optimizer, optimizer)))
+
+    assert written(assert_same(make))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_convolutions_of_any_kind(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 5))
+    options: dict[str, Any] = {"padding": data.draw(st.sampled_from(["same", "valid"]))}
+    if size * 2 <= 9:
+        options["strides"] = data.draw(st.integers(1, 2))
+    groups = data.draw(st.sampled_from([1, 2, 4]))
+    channels = data.draw(st.sampled_from([4, 8, 36]))
+    filters = groups * data.draw(st.integers(1, 9))
+    bias = data.draw(st.booleans())
+    shape = (data.draw(st.integers(9, 14)), data.draw(st.integers(9, 14)), 2)
+
+    def make() -> Any:
+        conv = Conv2D(filters, size, groups=groups, use_bias=bias, **options)
+        layers = [Conv2D(channels, 3, padding="same", input_shape=shape), conv, Flatten(), Dense(3)]
+        return compiled(Sequential([*layers, Activation("softmax")], seed=1))
+
+    assert written(assert_same(make, lambda k: batch(3, k, shape)))
+
+
+def test_a_dense_network_that_needs_no_kernels() -> None:
+    def make() -> Any:
+        hidden = Dense(7, activation="relu", input_shape=(4,))
+        model = Sequential([hidden, Dense(5), Activation("relu"), Dense(2)], seed=1)
+        model.compile(minnet.SGD(0.1), "mse")
+        return model
+
+    def data(k: int) -> tuple[Any, Any]:
+        x, _ = batch(seed=k, shape=(4,))
+        return x, x[:, :2] * 3 + 1
+
+    assert written(assert_same(make, data))
+
+
+def graph(times: int) -> Any:
+    """A model of the functional kind, one of whose layers is used so many times."""
+    minnet.seed(1)
+    x = minnet.Input((8, 8, 1))
+    hidden, again = Dense(9, activation="relu"), Dense(9, activation="relu")
+    y = hidden(Flatten()(x))
+    for _ in range(times):
+        y = again(y)
+    return compiled(minnet.Model(x, Dense(3, activation="softmax")(y)))
+
+
+def test_a_functional_model() -> None:
+    assert written(assert_same(lambda: graph(1)))
+
+
+def test_each_size_of_batches_has_its_own() -> None:
+    model = assert_same(digits, lambda k: batch((8, 5)[k % 2], k))
+    assert len(written(model)) == 2
+
+
+def test_fit_with_a_last_batch_that_is_smaller() -> None:
+    x, y = batch(21)
+    ours, theirs = digits(), anew(digits())
+    for model in (ours, theirs):
+        model.fit(x, y, batch_size=8, epochs=4, verbose=0)
+    assert len(written(ours)) == 2
+    assert ours.history.history == theirs.history.history
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_depends_on_what_the_arrays_held_before() -> None:
+    """What is written to is filled with NaN: a calculation that was not written down shows."""
+    ours, theirs = digits(), anew(digits())
+    for k in range(STEPS):
+        for program in written(ours):
+            for array in written_to(program):
+                array.fill(np.nan)
+        assert ours.train_on_batch(*batch(seed=k)) == theirs.train_on_batch(*batch(seed=k))
+
+
+def written_to(program: Program) -> Iterator[Array]:
+    for function, arguments in program._calls:
+        if isinstance(function, functools.partial):
+            options = function.keywords
+            arrays = (options["out"],) if "out" in options else arguments[:1]
+        else:  # a kernel locks what it only reads
+            arrays = tuple(a for a in arguments if isinstance(a, np.ndarray) and a.flags.writeable)
+        yield from (a for a in arrays if a.dtype == np.float32)
+
+
+# -- what changes between steps --------------------------------------------------------------------
+
+
+def test_layers_that_are_frozen_and_thawed() -> None:
+    def between(model: Any, k: int) -> None:
+        model.layers[0].trainable = k % 4 >= 2
+
+    assert_same(digits, between=between)
+
+
+def test_new_weights() -> None:
+    def between(model: Any, k: int) -> None:
+        model.layers[0].trainable = False
+        if k == 3:
+            model.set_weights([w * 1.5 for w in model.get_weights()])
+
+    assert_same(digits, between=between)
+
+
+def test_a_setting_that_is_changed() -> None:
+    def between(model: Any, k: int) -> None:
+        if k == 3:
+            model.layers[5].activation_name, model.layers[5].activation = "tanh", minnet.ops.tanh
+
+    assert_same(digits, between=between)
+
+
+def test_a_layer_that_is_added() -> None:
+    def between(model: Any, k: int) -> None:
+        if k == 3:
+            model.add(Dense(3, activation="softmax"))
+
+    assert_same(digits, between=between)
+
+
+def test_another_loss() -> None:
+    def data(k: int) -> tuple[Any, Any]:
+        x, y = batch(seed=k)
+        return x, np.eye(3)[y]
+
+    def make() -> Any:
+        model = digits()
+        model.compile("sgd", "categorical_crossentropy")
+        return model
+
+    def between(model: Any, k: int) -> None:
+        if k == 3:
+            model.compile("sgd", "mse")
+
+    assert_same(make, data, between)
+
+
+# -- what is not done again ------------------------------------------------------------------------
+
+
+class Half(Dense):
+    """A layer of one's own, which may do something else tomorrow."""
+
+    def call(self, x: Any) -> Any:
+        return super().call(x) * 0.5
+
+
+def refused() -> dict[str, Callable[[], Any]]:
+    def chain(*layers: Any, **options: Any) -> Any:
+        before = [Flatten(input_shape=(8, 8, 1)), Dense(9, activation="relu")]
+        ending = Dense(3, activation="softmax")
+        return compiled(Sequential([*before, *layers, ending], seed=1, **options))
+
+    return {
+        "dropout": lambda: chain(Dropout(0.5)),
+        "batch normalization": lambda: chain(BatchNormalization()),
+        "a layer of one's own": lambda: chain(Half(9)),
+        "an activation of one's own": lambda: chain(Dense(9, activation=lambda x: x * x)),
+        "an operation that cannot be": lambda: chain(Dense(9, activation="tanh")),
+        "a regularizer": lambda: chain(Dense(9, kernel_regularizer="l2")),
+        "a layer that is used twice": lambda: graph(2),
+        "float64": lambda: chain(dtype=np.float64),
+    }
+
+
+@pytest.mark.parametrize("name", refused())
+def test_refused(name: str) -> None:
+    assert not written(assert_same(refused()[name]))
+
+
+def test_a_subclass_of_a_model_is_not_trusted() -> None:
+    class Noisy(Sequential):
+        pass
+
+    def make() -> Any:
+        return compiled(Noisy(digits().layers, seed=1))
+
+    assert not written(assert_same(make))
+
+
+def test_what_needs_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minnet.program.MOST", 1 << 12)
+    assert not written(assert_same(digits))
+
+
+def test_weights_of_rows() -> None:
+    model, other = digits(), anew(digits())
+    for k in range(STEPS):
+        x, y = batch(seed=k)
+        weights = np.arange(ROWS) / ROWS
+        assert model.train_on_batch(x, y, weights) == other.train_on_batch(x, y, weights)
+    assert not written(model)
+
+
+def test_while_the_threads_work_for_someone_else() -> None:
+    def between(model: Any, k: int) -> None:
+        if k == 3 and written(model):
+            Team.lock.acquire()
+        elif Team.lock.locked():
+            Team.lock.release()
+
+    assert written(assert_same(digits, between=between))
+
+
+# -- what others hold ------------------------------------------------------------------------------
+
+
+def test_arrays_that_others_hold_stay_as_they_are() -> None:
+    held: list[tuple[Array, Array]] = []
+
+    class Keeping(minnet.SGD):
+        def update(self, parameter: Any, gradient: Any, lr: Any, state: Any) -> Any:
+            held.extend([(parameter, parameter.copy()), (gradient, gradient.copy())])
+            return super().update(parameter, gradient, lr, state)
+
+    model = digits()
+    compiled(model, Keeping(0.1))
+    train(model, lambda k: batch(seed=k), lambda *_: None)
+    assert written(model)
+    assert held
+    for now, then in held:
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_copy_begins_afresh() -> None:
+    model = digits()
+    train(model, lambda k: batch(seed=k), lambda *_: None)
+    assert written(model)
+    for other in (copy.deepcopy(model), model.astype(np.float32)):
+        assert not written(other)
+        before = [w.copy() for w in other.get_weights()]
+        train(model, lambda k: batch(seed=k), lambda *_: None)
+        for now, then in zip(other.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(now, then)
+    assert not pickle.loads(pickle.dumps(Replays()))._steps
+
+
+def test_a_loss_that_is_lost_is_reported_and_changes_nothing() -> None:
+    model = digits()
+    train(model, lambda k: batch(seed=k), lambda *_: None)
+    before = model.get_weights()
+    x, y = batch()
+    with pytest.raises(NumberError, match="finite"):
+        model.train_on_batch(np.full_like(x, 3e38), y)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert np.isfinite(model.train_on_batch(x, y)[0])
+
+
+# -- programs themselves ---------------------------------------------------------------------------
+
+
+def test_a_parameter_that_is_frozen_by_itself() -> None:
+    def between(model: Any, k: int) -> None:
+        model.layers[0].parameters["bias"].requires_grad = k < 3
+
+    assert_same(digits, between=between)
+
+
+def test_numbers_that_follow_from_nothing_known_refuse_a_program() -> None:
+    x, w, b = (minnet.Tensor(np.ones(shape, np.float32)) for shape in ((2, 3), (3, 4), (4,)))
+    for leaves, refused in (([x, w, b], False), ([x, w], True)):
+        program = Program(leaves)
+        with writing(program):
+            minnet.ops.relu(minnet.ops.linear(x, w, b))
+        assert (program.refusal is not None) == refused
+        assert bool(len(program)) != refused
