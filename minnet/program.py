@@ -54,6 +54,13 @@ def run(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         )
 
 
+def vouched(tensor: Tensor) -> Tensor:
+    """The tensor, whose numbers were calculated by :func:`run` and not by an operation."""
+    if WRITING.program is not None:
+        WRITING.program.leave(tensor)
+    return tensor
+
+
 def _view(x: Any) -> Any:
     """What the engine remembers it locks, but an array will be written to again."""
     return x[...] if type(x) is np.ndarray else x

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from minnet import random
 from minnet.autodiff import backpropagate
 from minnet.kernels.products import compiles
 from minnet.layers.activations import ACTIVATIONS
@@ -133,7 +134,7 @@ class _Step:
             return None
         try:
             for array, new in zip(self._inputs, (x, y, *[p._data for p in parameters])):
-                np.copyto(array, new)
+                array[...] = new
             self.program.play()
             return Slopes(*self._results(), [])
         finally:
@@ -148,7 +149,7 @@ class _Step:
 
 def _settings(model: Model) -> list[Any]:
     """All that decides what a step does, besides the shapes of its arrays."""
-    settings: list[Any] = [model.loss, bool(model.metrics)]
+    settings: list[Any] = [model.loss, bool(model.metrics), random.generator()]
     for layer in model.layers:
         settings += vars(layer).values()
         for parameter in layer.parameters.values():

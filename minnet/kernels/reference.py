@@ -160,9 +160,11 @@ def channel_sums(g: Array) -> Array:
 def relu_gradient(g: Array, y: Array) -> Array:
     """``g`` where ``y``, relu's output, is positive, and 0 elsewhere (so too where it is NaN)."""
     gated, positive = memory.empty(y.shape, g.dtype), np.empty(y.shape, np.bool_)
+    # All bits or none, by "and": choosing by a condition, NumPy takes ten times as long.
+    bits = memory.empty(y.shape, f"i{g.itemsize}")
     run(np.greater, y, 0, out=positive)
-    run(np.copyto, gated, 0)
-    run(np.copyto, gated, g, where=positive)
+    run(np.negative, positive.view(np.int8), out=bits)
+    run(np.bitwise_and, g.view(bits.dtype), bits, out=gated.view(bits.dtype))
     return gated
 
 

@@ -98,13 +98,54 @@ def load_part(builder: Any, mask: Value, start: Value, offset: Value | int = 0) 
 def store_part(
     builder: Any, mask: Value, value: Value, start: Value, offset: Value | int = 0
 ) -> None:
-    """:func:`store` of the lanes in the mask; the memory of the others stays as it is."""
+    """:func:`store` of the lanes in the mask; the memory of the others stays as it is.
+
+    Where vectors have 32 bytes or less a masked store takes twenty times as long as a plain one on
+    some machines (AMD's), or there is none.
+    """
     place = _place(builder, start, offset, mask.type.count)
     kind = place.type.pointee
-    signature = ir.FunctionType(ir.VoidType(), [kind, place.type, I32, mask.type])
-    name = f"llvm.masked.store.{_suffix(kind)}.p0"
-    function = cgutils.get_or_insert_function(builder.module, signature, name)
-    builder.call(function, [value, place, ir.Constant(I32, _alignment(start)), mask])
+    if BYTES >= 64:
+        signature = ir.FunctionType(ir.VoidType(), [kind, place.type, I32, mask.type])
+        name = f"llvm.masked.store.{_suffix(kind)}.p0"
+        function = cgutils.get_or_insert_function(builder.module, signature, name)
+        builder.call(function, [value, place, ir.Constant(I32, _alignment(start)), mask])
+    else:
+        bits = builder.bitcast(mask, ir.IntType(kind.count))
+        builder.call(_store_first(builder.module, kind), [bits, value, place])
+
+
+def _store_first(module: Any, kind: Any) -> Value:
+    """A function ``(bits, value, place)`` that stores the first lanes of a vector, those with bits.
+
+    A case for each number of lanes: one store for each power of two that it is the sum of.
+    """
+    name = f"store_first_{_suffix(kind)}"
+    if name in module.globals:
+        return module.globals[name]
+    arguments = [ir.IntType(kind.count), kind, kind.as_pointer()]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")  # it would be most of the code of some kernels
+    bits, value, place = function.args
+    builder = ir.IRBuilder(function.append_basic_block())
+    end = function.append_basic_block()
+    start = builder.bitcast(place, kind.element.as_pointer())
+    cases = builder.switch(bits, end)
+    for count in range(1, kind.count + 1):
+        block = function.append_basic_block()
+        cases.add_case(ir.Constant(bits.type, (1 << count) - 1), block)
+        builder.position_at_end(block)
+        done = 0
+        for size in (16, 8, 4, 2, 1):
+            if count & size:
+                piece = shuffle(builder, value, value, range(done, done + size))
+                builder.store(piece, _place(builder, start, done, size), align=_alignment(start))
+                done += size
+        builder.branch(end)
+    builder.position_at_end(end)
+    builder.ret_void()
+    return function
 
 
 def _suffix(kind: Any) -> str:

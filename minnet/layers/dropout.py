@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minnet import random
 from minnet.configs import Config
 from minnet.errors import ArgumentError, mismatch
 from minnet.layers.base import Layer, Shape
 from minnet.ops.norm import drop
+from minnet.program import run, vouched
 from minnet.recording import STATE
 from minnet.tensor import Tensor, wrap
 
@@ -22,6 +25,8 @@ class Dropout(Layer):
 
     Raises :class:`~minnet.errors.ArgumentError` for a rate that is not from 0 to below 1.
     """
+
+    steady = True
 
     def __init__(self, rate: float, input_shape: Shape | None = None, name: str | None = None):
         super().__init__(input_shape=input_shape, name=name)
@@ -37,8 +42,10 @@ class Dropout(Layer):
             return x
         generator = self._rng or random.generator()
         # In float32 whatever the dtype, so that float32 and float64 models drop the same numbers.
-        kept = generator.random(x.shape, "float32") >= self.rate
-        mask = wrap(kept.astype(x.dtype)).named(f"{self.name}_mask")
+        drawn, kept = np.empty(x.shape, np.float32), np.empty(x.shape, x.dtype)
+        run(generator.random, dtype=np.float32, out=drawn)
+        run(np.greater_equal, drawn, self.rate, out=kept)
+        mask = vouched(wrap(kept).named(f"{self.name}_mask"))
         if STATE.tracer is not None:
             STATE.tracer.announce(mask, "mask")
         return drop(x, mask, self.rate)
