@@ -10,15 +10,17 @@ on tensors (``create_graph=True``) they are recorded too, so a gradient can be d
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from minnet.errors import DtypeError, GraphError, ShapeError, mismatch
+from minnet.program import WRITING, worked_out
 from minnet.recording import STATE, no_grad, set_flags
 from minnet.tensor import Array, Tensor, TensorLike, wrap
 
@@ -41,7 +43,7 @@ def _reachable(root: Tensor) -> list[Tensor]:
     return sorted(found.values(), key=_AGE, reverse=True)
 
 
-@lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)
 def _one(dtype: np.dtype[Any]) -> Array:
     one = np.ones((), dtype)
     set_flags(one, False)
@@ -92,6 +94,7 @@ def backpropagate(
     # A single number as NumPy's scalar, not as an array: calculating with those is much faster.
     table: dict[int, Any] = {id(root): seed._data[()]}
     kept = {id(t) for t in wanted}
+    written = WRITING.program is not None
     for tensor in _reachable(root):
         key = id(tensor)
         if tensor.op is not None and key in table:
@@ -99,10 +102,11 @@ def backpropagate(
             op, out = tensor.op, tensor._data if tensor.kept is None else tensor.kept
             if op.together:
                 _spread(tensor, g, table, _all_at_once(tensor, g, out), out, ())
-            elif tensor.kept is None:
-                _spread(tensor, g, table, op.gradient, out, tensor.arrays)
-            else:
-                _spread(tensor, g, table, op.gradient_from_kept, out, tensor.arrays)
+                continue
+            rule = op.gradient if tensor.kept is None else op.gradient_from_kept
+            if written and not op.replays:
+                rule = functools.partial(worked_out, rule)
+            _spread(tensor, g, table, rule, out, tensor.arrays)
     return [_as_tensor(table.get(id(t)), t) for t in wanted]
 
 
@@ -149,16 +153,20 @@ def _spread(
             if share is None:
                 continue
             if share.shape != x._data.shape:
-                share = sum_to_shape(share, x._data.shape)
+                share = worked_out(sum_to_shape, share, x._data.shape)
             key = id(x)
             before = table.get(key)
-            table[key] = share if before is None else before + share
+            table[key] = share if before is None else worked_out(operator.add, before, share)
 
 
 def _all_at_once(tensor: Tensor, g: Any, out: Any) -> Callable[..., Any]:
     """A rule that looks up what one calculation has found for all inputs."""
     wanted = tuple([type(x) is Tensor and x.requires_grad for x in tensor.inputs])
-    shares = tensor.op.gradients(wanted, g, out, *tensor.arrays)
+    op = tensor.op
+    if op.replays:
+        shares = op.gradients(wanted, g, out, *tensor.arrays)
+    else:
+        shares = worked_out(op.gradients, wanted, g, out, *tensor.arrays)
     return lambda index, *_: shares[index]
 
 

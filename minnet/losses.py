@@ -209,6 +209,8 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
 class BinaryCrossentropy(Loss):
     """Mean over all elements of -t ln(p) - (1 - t) ln(1 - p), targets t in [0, 1]."""
 
+    steady = True
+
     name = "binary_crossentropy"
     description = "binary cross-entropy"
     fuses_with = "sigmoid"

@@ -6,10 +6,9 @@ shapes, will come to the same conclusions. So one step is *written down* as a :c
 list of its calculations on its arrays (CUDA's graphs do the same with what a GPU is sent). Doing
 the list again, after new numbers have been put into the arrays it starts from, is the next step.
 
-For this every calculation must go through :func:`run`, or be a kernel, and write into an array that
-it is given. Operations that keep to that say so (``Operation.replays``). Everything else refuses
-the program: then steps are worked out anew each time, as those of large networks are, for which it
-makes no difference.
+A calculation is a kernel, or goes through :func:`run`, and writes into an array that it is given.
+Operations that do nothing else say so (``Operation.replays``) and are done again at full speed. Of
+all others the result is copied to where it was the first time (:func:`worked_out`).
 """
 
 from __future__ import annotations
@@ -54,6 +53,49 @@ def run(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         )
 
 
+def worked_out(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of arrays gives: an array, or several, or some of them None.
+
+    It must depend on nothing but its arguments. Where a program is written, single numbers that it
+    gives become arrays.
+    """
+    program = WRITING.program
+    if program is None:
+        return function(*arguments)
+    WRITING.program = None  # what it does is no business of the program's
+    try:
+        found = function(*arguments)
+    finally:
+        WRITING.program = program
+    result, targets = _settled(found, [a for a in arguments if isinstance(a, np.ndarray)])
+    program.note(_do_again, (function, arguments, targets))
+    return result
+
+
+def _settled(found: Any, given: list[Array]) -> tuple[Any, Any]:
+    """The result in arrays of its own, and the same for writing; None for views of what was given,
+    which need not be written to."""
+    if isinstance(found, (tuple, list)):
+        results, targets = zip(*[_settled(part, given) for part in found], strict=True)
+        return tuple(results), tuple(targets)
+    if found is None or any(np.may_share_memory(found, a) for a in given):
+        return found, None
+    result = np.array(found)
+    return result, _view(result)
+
+
+def _do_again(function: Callable[..., Any], arguments: tuple[Any, ...], targets: Any) -> None:
+    _put(function(*arguments), targets)
+
+
+def _put(result: Any, target: Any) -> None:
+    if isinstance(target, tuple):
+        for part, place in zip(result, target, strict=True):
+            _put(part, place)
+    elif target is not None:
+        target[...] = result
+
+
 def vouched(tensor: Tensor) -> Tensor:
     """The tensor, whose numbers were calculated by :func:`run` and not by an operation."""
     if WRITING.program is not None:
@@ -87,15 +129,18 @@ class Program:
         if self.refusal is not None:
             return
         self._calls.append((function, arguments))
-        for x in arguments:
-            if type(x) is np.ndarray:
-                self._own(x)
+        self._own(arguments)
 
     def count(self, counters: Array) -> None:
         """Counters that a kernel finds at zero."""
         self._counters.append(counters)
 
-    def _own(self, array: Array) -> None:
+    def _own(self, array: Any) -> None:
+        if isinstance(array, tuple):
+            for part in array:
+                self._own(part)
+        if not isinstance(array, np.ndarray):
+            return
         while isinstance(array.base, np.ndarray):
             array = array.base
         if id(array) not in self._owners:
@@ -105,28 +150,22 @@ class Program:
                 self.refuse("it needs too much memory")
 
     def enter(self, op: Any, inputs: tuple[Any, ...]) -> None:
-        """An operation is about to be applied.
-
-        All numbers must follow from the leaves by calculations that are written down. And no
-        tensor may be used twice: its gradients would be added up where nobody writes it down.
-        """
+        """An operation is about to be applied: all tensors must follow from the leaves."""
         if self.refusal is not None:
             return
-        if not op.replays:
-            self.refuse(f"operation {op.name!r} cannot be written down")
         for x in inputs:
-            if id(x) not in self._known:
-                self.refuse(f"operation {op.name!r} is given a constant")
-            elif x.requires_grad:
-                if id(x) in self._used:
-                    self.refuse(f"{op.name!r} uses what another operation uses, too")
+            if id(x) in self._known:
                 self._used.add(id(x))
+            elif not isinstance(x, (int, float)):
+                self.refuse(f"operation {op.name!r} is given what comes from elsewhere")
 
     def leave(self, out: Tensor) -> None:
         """An operation has given this."""
         self._known[id(out)] = out
-        if not out._data.flags.c_contiguous:
-            self.refuse("an operation gives what is not in one piece")
+
+    def uses(self, leaf: Tensor) -> bool:
+        """Whether an operation was applied to it."""
+        return id(leaf) in self._used
 
     def refuse(self, reason: str) -> None:
         """Give up; what is kept is let go."""

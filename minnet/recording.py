@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minnet.errors import DtypeError, mismatch
-from minnet.program import WRITING
+from minnet.program import WRITING, worked_out
 from minnet.tensor import Tensor, wrap
 
 
@@ -134,10 +134,14 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
     if tracer is not None and op.composite:
         out = tracer.expand(op, inputs)
     else:
-        if needs_grad and op.keeps:
-            value, kept = op.value_and_kept(*arrays)
+        keeps = needs_grad and op.keeps
+        calculate = op.value_and_kept if keeps else op.value
+        if program is None or op.replays:
+            value = calculate(*arrays)
         else:
-            value = op.value(*arrays)
+            value = worked_out(calculate, *arrays)
+        if keeps:
+            value, kept = value
         out = wrap(value if type(value) is np.ndarray else np.asarray(value))
         if tracer is not None:
             tracer.record(op, inputs, out)

@@ -4,9 +4,8 @@ That a step will do the same as another one cannot be seen from outside, so it m
 
 * all layers, the loss and the model are of kinds that always do the same (``steady``), and have not
   been changed since;
-* all operations say that they can be written down, and their numbers follow from inputs, targets
-  and parameters (:meth:`minnet.program.Program.enter`);
-* nothing is put off until after the step, nobody traces, and there are as many threads as before.
+* all numbers follow from the batch and the parameters (:meth:`minnet.program.Program.enter`);
+* nobody traces, and there are as many threads as before.
 
 A kind of step is written down when it is met for the second time.
 """
@@ -42,13 +41,10 @@ class Slopes(NamedTuple):
     deferred: list[Deferred]
 
 
-def slopes_of(
-    model: Model, x: Any, y: Any, weights: Tensor | None, parameters: Sequence[Tensor]
-) -> Slopes:
-    """Worked out in the usual way. Inputs and targets are tensors, or several; ``weights`` (rows,)
-    or none."""
+def slopes_of(model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Slopes:
+    """Worked out in the usual way, of a batch of tensors."""
     with training_mode() as deferred:
-        loss, prediction = model.loss_of(x, y, weights)
+        loss, prediction = model.loss_of(*batch)
         gradients = backpropagate(loss, parameters)
     return Slopes(loss._data, prediction, gradients, deferred)
 
@@ -63,25 +59,29 @@ class Replays:
         return Replays, ()
 
     def slopes(
-        self, model: Model, x: Array, y: Array, parameters: Sequence[Tensor]
+        self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]
     ) -> Slopes | None:
-        """Those of a prepared batch; None where they have to be worked out anew."""
-        if type(x) is not np.ndarray or type(y) is not np.ndarray or x.dtype != np.float32:
+        """Those of a batch: prepared inputs and targets, and weights of its rows if there are any.
+
+        None where they have to be worked out anew.
+        """
+        if any(type(a) is not np.ndarray for a in batch) or model.dtype != np.float32:
             return None
         if STATE.tracer is not None or not compiles():
             return None
         settings = _settings(model)
-        kind = (x.shape, y.shape, y.dtype, _workers(), *map(id, settings))
+        shapes = [(a.shape, a.dtype) for a in batch]
+        kind = (*shapes, _workers(), *map(id, settings))
         if kind not in self._steps:
             if len(self._steps) >= KINDS:
                 del self._steps[next(iter(self._steps))]
-            worth_while = _is_steady(model) and _is_small(x, parameters)
+            worth_while = _is_steady(model) and _is_small([*batch, *arrays_of(parameters)])
             self._steps[kind] = _Step(settings) if worth_while else None
             return None
         step = self._steps[kind]
         if step is None or step.program is not None:
-            return None if step is None else step.play(x, y, parameters)
-        found = step.write(model, x, y, parameters)
+            return None if step is None else step.play(batch, parameters)
+        found = step.write(model, batch, parameters)
         if step.program is None:
             self._steps[kind] = None
         return found
@@ -95,37 +95,32 @@ class _Step:
         self._settings = settings  # lest something else gets the identity of one of them
         self._inputs: list[Array] = []
         self._frozen: list[tuple[Tensor, Array]] = []
-        self._loss = np.empty(0)
-        self._prediction: Array | None = None
-        self._gradients: list[Array | None] = []
+        self._found = Slopes(np.empty(0), None, [], [])
 
-    def write(self, model: Model, x: Array, y: Array, parameters: Sequence[Tensor]) -> Slopes:
+    def write(self, model: Model, batch: Sequence[Array], parameters: Sequence[Tensor]) -> Slopes:
         """Take a step in the usual way, on arrays of our own, and write it down."""
-        self._inputs = [a.copy() for a in (x, y, *[p._data for p in parameters])]
+        before = arrays_of(parameters)
+        self._inputs = [a.copy() for a in (*batch, *before)]
         # Views: what is recorded is locked, and these arrays will be given new numbers.
-        inputs, targets, *own = [a[...] for a in self._inputs]
+        own = [a[...] for a in self._inputs]
+        given = [wrap(a) for a in own[: len(batch)]]
         trained = {id(p) for p in parameters}
         fixed = [p for p in model.parameters() if id(p) not in trained]
-        self._frozen = [(p, p._data) for p in fixed]
-        batch, target = wrap(inputs), wrap(targets)
-        program = Program([batch, target, *parameters, *fixed])
-        before = [p._data for p in parameters]
+        program = Program([*given, *parameters, *fixed])
         try:
-            for parameter, array in zip(parameters, own, strict=True):
+            for parameter, array in zip(parameters, own[len(batch) :], strict=True):
                 parameter._data = array
             with writing(program):
-                found = slopes_of(model, batch, target, None, parameters)
+                self._found = slopes_of(model, given, parameters)
         finally:
             for parameter, array in zip(parameters, before, strict=True):
                 parameter._data = array
-        self._loss = found.loss
-        self._prediction = None if found.prediction is None else found.prediction._data
-        self._gradients = [None if g is None else g._data for g in found.gradients]
-        if program.refusal is None and not found.deferred:
+        self._frozen = [(p, p._data) for p in fixed if program.uses(p)]
+        if program.refusal is None:
             self.program = program
-        return Slopes(*self._results(), found.deferred)
+        return self._results()
 
-    def play(self, x: Array, y: Array, parameters: Sequence[Tensor]) -> Slopes | None:
+    def play(self, batch: Sequence[Array], parameters: Sequence[Tensor]) -> Slopes | None:
         """The step on other numbers; None where it cannot be done now."""
         if any(p._data is not array for p, array in self._frozen) or self.program is None:
             self.program = None
@@ -133,18 +128,20 @@ class _Step:
         if not Team.lock.acquire(blocking=False):
             return None
         try:
-            for array, new in zip(self._inputs, (x, y, *[p._data for p in parameters])):
+            for array, new in zip(self._inputs, (*batch, *arrays_of(parameters)), strict=True):
                 array[...] = new
             self.program.play()
-            return Slopes(*self._results(), [])
+            return self._results()
         finally:
             Team.lock.release()
 
-    def _results(self) -> tuple[Array, Tensor | None, list[Tensor | None]]:
-        """Copies, as the arrays will be written to again."""
-        prediction = None if self._prediction is None else wrap(self._prediction.copy())
-        gradients = [None if g is None else wrap(g.copy()) for g in self._gradients]
-        return self._loss.copy(), prediction, gradients
+    def _results(self) -> Slopes:
+        """Copies, as the arrays will be written to again. What is put off is done at once."""
+        loss, prediction, gradients, deferred = self._found
+        if prediction is not None:
+            prediction = wrap(prediction._data.copy())
+        copies = [None if g is None else wrap(g._data.copy()) for g in gradients]
+        return Slopes(loss.copy(), prediction, copies, deferred)
 
 
 def _settings(model: Model) -> list[Any]:
@@ -163,8 +160,12 @@ def _workers() -> int:
     return jit.workers_for(sys.maxsize) if jit and jit.threads_are_running() else 0
 
 
-def _is_small(x: Array, parameters: Sequence[Tensor]) -> bool:
-    return x.nbytes + sum(p._data.nbytes for p in parameters) <= MOST
+def arrays_of(tensors: Sequence[Tensor]) -> list[Array]:
+    return [t._data for t in tensors]
+
+
+def _is_small(arrays: Sequence[Array]) -> bool:
+    return sum(a.nbytes for a in arrays) <= MOST
 
 
 def _is_steady(model: Model) -> bool:

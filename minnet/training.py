@@ -71,10 +71,10 @@ def train_step(
         raise ArgumentError(
             mismatch("training", "a trainable parameter", "none", "Set layer.trainable = True.")
         )
-    found = model.replays.slopes(model, x, y, parameters) if weights is None else None
+    batch = (x, y) if weights is None else (x, y, weights)
+    found = model.replays.slopes(model, batch, parameters)
     if found is None:
-        row_weights = None if weights is None else wrap(weights)
-        found = slopes_of(model, as_tensors(x), as_tensors(y), row_weights, parameters)
+        found = slopes_of(model, [as_tensors(part) for part in batch], parameters)
     loss, prediction, gradients, deferred = found
     value = float(loss)
     if not math.isfinite(value):

@@ -23,6 +23,8 @@ class Embedding(Layer):
     anything but integers.
     """
 
+    steady = True
+
     takes_indices = True
 
     def __init__(

@@ -63,6 +63,8 @@ class ZeroPadding2D(ImageLayer):
     Raises :class:`~minnet.errors.ArgumentError` for another padding.
     """
 
+    steady = True
+
     def __init__(self, padding: Any = 1, input_shape: Shape | None = None, name: str | None = None):
         super().__init__(input_shape=input_shape, name=name)
         self.padding = resolve_padding(padding, (1, 1), (1, 1), (1, 1), 1, 1)

@@ -58,6 +58,8 @@ class Merge(Layer):
 class Add(Merge):
     """The sum of tensors of one shape: x plus what a branch makes of x (He et al. 2016)."""
 
+    steady = True
+
     def build_for(self, shapes: list[Shape]) -> Shape:
         if len(set(shapes)) > 1:
             received = " and ".join(map(str, dict.fromkeys(shapes)))
@@ -79,6 +81,8 @@ class Concatenate(Merge):
 
     Raises :class:`~minnet.errors.ShapeError`, when built, where other axes differ.
     """
+
+    steady = True
 
     def __init__(
         self,
@@ -118,6 +122,8 @@ class Dot(Merge):
 
     Raises :class:`~minnet.errors.ShapeError`, when built, where the axes' lengths differ.
     """
+
+    steady = True
 
     most = 2
 

@@ -82,6 +82,8 @@ class BatchNormalization(_Normalization):
     is not above 0.
     """
 
+    steady = True
+
     def __init__(
         self,
         momentum: float = 0.99,
@@ -152,6 +154,8 @@ class LayerNormalization(_Normalization):
 
     Raises :class:`~minnet.errors.ArgumentError` for an epsilon that is not above 0.
     """
+
+    steady = True
 
     def __init__(
         self,

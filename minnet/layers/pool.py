@@ -102,6 +102,8 @@ class AveragePooling2D(_Pooling2D):
 class GlobalMaxPooling2D(ImageLayer):
     """The largest number of each channel: (height, width, channels) to (channels,)."""
 
+    steady = True
+
     def __init__(self, input_shape: Shape | None = None, name: str | None = None):
         super().__init__(input_shape=input_shape, name=name)
 
@@ -114,6 +116,8 @@ class GlobalMaxPooling2D(ImageLayer):
 
 class GlobalAveragePooling2D(ImageLayer):
     """The mean of each channel: (height, width, channels) to (channels,)."""
+
+    steady = True
 
     def __init__(self, input_shape: Shape | None = None, name: str | None = None):
         super().__init__(input_shape=input_shape, name=name)

@@ -148,9 +148,10 @@ class SoftmaxCrossEntropy(_Loss):
     def gradient_from_kept(self, index: int, g: Any, kept: Any, z: Any, y: Any) -> Any:
         if index == 1:
             return self.gradient(1, g, None, z, y)
-        slope = np.empty_like(kept)
+        slope, share = np.empty_like(kept), np.empty((), kept.dtype)
         run(np.subtract, kept, y, out=slope)
-        run(np.multiply, slope, _share(g, len(z)), out=slope)
+        run(np.divide, g, len(z), out=share)
+        run(np.multiply, slope, share, out=slope)
         return slope
 
     def gradient(self, index: int, g: Any, out: Any, z: Any, y: Any) -> Any:
@@ -206,8 +207,9 @@ class MeanSquaredError(_Loss):
         return (p - y) * (g * ((2 if index == 0 else -2) / p.size))
 
     def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, p: Any, y: Any) -> Any:
-        slope = _difference(p, y)
-        run(np.multiply, slope, g * (2 / p.size), out=slope)
+        slope, share = _difference(p, y), np.empty((), p.dtype)
+        run(np.multiply, g, 2 / p.size, out=share)
+        run(np.multiply, slope, share, out=slope)
         return [slope if wanted[0] else None, -slope if wanted[1] else None]
 
     def losses(self, p: Any, y: Any) -> Any:

@@ -42,7 +42,6 @@ class Reshape(View):
     shape: Shape
 
     name = "reshape"
-    replays = True
 
     def value(self, x: Any) -> Any:
         return np.reshape(x, self.shape)
