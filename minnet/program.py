@@ -56,8 +56,8 @@ def run(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
 def worked_out(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function of arrays gives: an array, or several, or some of them None.
 
-    It must depend on nothing but its arguments. Where a program is written, single numbers that it
-    gives become arrays.
+    It is called again each time, with the same arrays, in which there are other numbers then. Where
+    a program is written, single numbers that it gives become arrays.
     """
     program = WRITING.program
     if program is None:
@@ -97,7 +97,7 @@ def _put(result: Any, target: Any) -> None:
 
 
 def vouched(tensor: Tensor) -> Tensor:
-    """The tensor, whose numbers were calculated by :func:`run` and not by an operation."""
+    """The tensor, whose numbers were :func:`worked_out`, and not calculated by an operation."""
     if WRITING.program is not None:
         WRITING.program.leave(tensor)
     return tensor

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from minnet import configs
 from minnet.errors import ArgumentError, mismatch, unknown_name
@@ -25,6 +25,9 @@ class L1L2:
 
     Raises :class:`~minnet.errors.ArgumentError` for a factor below 0.
     """
+
+    #: As for a layer.
+    steady: ClassVar[bool] = True
 
     l1: float = 0.0
     l2: float = 0.0

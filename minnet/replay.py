@@ -146,12 +146,18 @@ class _Step:
 
 def _settings(model: Model) -> list[Any]:
     """All that decides what a step does, besides the shapes of its arrays."""
-    settings: list[Any] = [model.loss, bool(model.metrics), random.generator()]
-    for layer in model.layers:
-        settings += vars(layer).values()
-        for parameter in layer.parameters.values():
-            settings += parameter, parameter.requires_grad
+    settings: list[Any] = [bool(model.metrics), random.generator()]
+    for part in _parts(model):
+        settings += part, *getattr(part, "__dict__", {}).values()
+    for parameter in model.parameters():
+        settings += parameter, parameter.requires_grad
     return settings
+
+
+def _parts(model: Model) -> list[Any]:
+    """What acts in a step, besides the model itself."""
+    regularizers = [r for layer in model.layers for r in layer.regularizers.values()]
+    return [model.loss, *model.layers, *regularizers]
 
 
 def _workers() -> int:
@@ -170,7 +176,7 @@ def _is_small(arrays: Sequence[Array]) -> bool:
 
 def _is_steady(model: Model) -> bool:
     """Whether all parts always do the same; a subclass must say so itself."""
-    parts = [model, model.loss, *model.layers]
+    parts = [model, *_parts(model)]
     return all(vars(type(part)).get("steady") for part in parts) and all(
         ACTIVATIONS.get(str(layer.activation_name)) is layer.activation
         for layer in model.layers

@@ -307,6 +307,16 @@ def test_a_setting_that_is_changed() -> None:
     assert_same(digits, between=between)
 
 
+def test_a_regularizer_that_is_added_and_changed() -> None:
+    def between(model: Any, k: int) -> None:
+        if k == 2:
+            model.layers[5].regularizers["weight"] = minnet.regularizers.get("l2")
+        if k == 4:
+            model.layers[5].regularizers["weight"] = minnet.regularizers.get("l1")
+
+    assert_same(digits, between=between)
+
+
 def test_a_layer_that_is_added() -> None:
     def between(model: Any, k: int) -> None:
         if k == 3:

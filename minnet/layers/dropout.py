@@ -11,9 +11,9 @@ from minnet.configs import Config
 from minnet.errors import ArgumentError, mismatch
 from minnet.layers.base import Layer, Shape
 from minnet.ops.norm import drop
-from minnet.program import run, vouched
+from minnet.program import vouched, worked_out
 from minnet.recording import STATE
-from minnet.tensor import Tensor, wrap
+from minnet.tensor import Array, Tensor, wrap
 
 
 class Dropout(Layer):
@@ -41,10 +41,7 @@ class Dropout(Layer):
         if not STATE.training or not self.rate:
             return x
         generator = self._rng or random.generator()
-        # In float32 whatever the dtype, so that float32 and float64 models drop the same numbers.
-        drawn, kept = np.empty(x.shape, np.float32), np.empty(x.shape, x.dtype)
-        run(generator.random, dtype=np.float32, out=drawn)
-        run(np.greater_equal, drawn, self.rate, out=kept)
+        kept = worked_out(_draw, generator, x.shape, self.rate, x.dtype)
         mask = vouched(wrap(kept).named(f"{self.name}_mask"))
         if STATE.tracer is not None:
             STATE.tracer.announce(mask, "mask")
@@ -52,3 +49,9 @@ class Dropout(Layer):
 
     def describe(self) -> str:
         return f"Dropout {self.rate:g}"
+
+
+def _draw(generator: np.random.Generator, shape: Shape, rate: float, dtype: Any) -> Array:
+    """1 for each number that is kept, 0 for the others."""
+    # In float32 whatever the dtype, so that float32 and float64 models drop the same numbers.
+    return (generator.random(shape, "float32") >= rate).astype(dtype)
