@@ -25,11 +25,12 @@ from minnet import (
     MaxPooling2D,
     Sequential,
 )
+from minnet.autodiff import backpropagate
 from minnet.errors import NumberError
 from minnet.kernels.products import compiles
 from minnet.program import Program, Team, writing
 from minnet.replay import Replays
-from minnet.tensor import Array
+from minnet.tensor import Array, wrap
 
 pytestmark = pytest.mark.skipif(not compiles(), reason="what is not compiled is not written down")
 
@@ -190,6 +191,14 @@ def test_other_layers(name: str) -> None:
     assert written(assert_same(OTHERS[name]))
 
 
+def test_what_layers_remember_by_themselves_does_not_begin_anew() -> None:
+    model = OTHERS["batch normalization"]()
+    train(model, lambda k: batch(seed=k), lambda *_: None)
+    (program,) = written(model)
+    train(model, lambda k: batch(seed=k), lambda *_: None)
+    assert written(model) == [program]
+
+
 def test_an_embedding() -> None:
     def make() -> Any:
         words = minnet.Embedding(20, 4, input_shape=(6,))
@@ -321,6 +330,14 @@ def test_a_layer_that_is_added() -> None:
     def between(model: Any, k: int) -> None:
         if k == 3:
             model.add(Dense(3, activation="softmax"))
+
+    assert_same(digits, between=between)
+
+
+def test_metrics_that_come_and_go() -> None:
+    def between(model: Any, k: int) -> None:
+        metrics = digits().metrics
+        model.metrics = metrics if k % 3 else {}
 
     assert_same(digits, between=between)
 
@@ -462,3 +479,23 @@ def test_numbers_that_follow_from_nothing_known_refuse_a_program() -> None:
             minnet.ops.relu(minnet.ops.linear(x, w, b))
         assert (program.refusal is not None) == refused
         assert bool(len(program)) != refused
+
+
+def test_gradients_that_are_found_together_by_an_operation_of_ones_own() -> None:
+    class Plain(type(minnet.ops.relu)):  # type: ignore[misc]
+        replays = False
+
+        def gradients(self, wanted: Any, g: Any, out: Any, x: Any) -> Any:
+            return [np.where(x > 0, g, 0)]
+
+    numbers = np.array([1, -2, 3], np.float32)
+    x = wrap(numbers[...])
+    x.requires_grad = True
+    program = Program([x])
+    with writing(program):
+        (found,) = backpropagate(minnet.ops.sum(Plain()(x)), [x])
+    assert program.refusal is None
+    assert found is not None
+    numbers[...] = [-1, 2, -3]
+    program.play()
+    np.testing.assert_array_equal(found.data, [0, 1, 0])
