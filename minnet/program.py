@@ -6,9 +6,9 @@ shapes, will come to the same conclusions. So one step is *written down* as a :c
 list of its calculations on its arrays (CUDA's graphs do the same with what a GPU is sent). Doing
 the list again, after new numbers have been put into the arrays it starts from, is the next step.
 
-A calculation is a kernel, or goes through :func:`run`, and writes into an array that it is given.
-Operations that do nothing else say so (``Operation.replays``) and are done again at full speed. Of
-all others the result is copied to where it was the first time (:func:`worked_out`).
+A calculation is a kernel, which writes into arrays that it is given, or another function that does
+so (:func:`run`), or one whose result is copied to where it was the first time (:func:`worked_out`).
+Operations that have kernels say so (``Operation.replays``); all others are worked out as a whole.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ from minnet.kernels import memory
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import WIDE, panel, panel_of, product_rows
 from minnet.kernels.panels import flat, matrix, pack_panel, padded
-from minnet.kernels.reference import finish
+from minnet.kernels.reference import finished
 from minnet.kernels.vector import copy, lanes, load, store
-from minnet.program import run
+from minnet.program import worked_out
 from minnet.tensor import Array
 
 #: Up to so many rows of A, packing B costs more than it saves: each number of it is used only once
@@ -65,10 +65,13 @@ def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) ->
 
 def _transposed(a: Array, b: Array, bias: Array | None, relu: bool) -> Array:
     """A·B as (Bᵀ·Aᵀ)ᵀ: the rows of Bᵀ, which is large, are contiguous."""
-    c = memory.empty((a.shape[0], b.shape[1]), a.dtype)
-    run(np.copyto, c, matmul(b.T, a.T).T)
-    finish(c, bias, relu)
+    turned = matmul(b.T, a.T)
+    c: Array = worked_out(_turned_back, turned, bias, relu)
     return c
+
+
+def _turned_back(turned: Array, bias: Array | None, relu: bool) -> Array:
+    return finished(np.ascontiguousarray(turned.T), bias, relu)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -17,9 +17,7 @@ from typing import cast
 
 import numpy as np
 
-from minnet.kernels import memory
 from minnet.kernels.geometry import Window
-from minnet.program import run
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -107,7 +105,7 @@ def conv2d(
     for tap, matrix in zip(taps, _tap_matrices(w, groups), strict=True):
         stack += _by_group(tap, groups) @ matrix
     y = _from_groups(stack, (x.shape[0], *places, filters))
-    finish(y, b, relu)
+    y = finished(y, b, relu)
     return max_pool(y, HALVING) if pool else y
 
 
@@ -138,18 +136,16 @@ def conv2d_weight_gradient(x: Array, g: Array, window: Window, groups: int) -> A
 
 def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:
     """``a @ b``, plus ``bias`` in every row, negative results replaced by 0 with ``relu``."""
-    y = memory.empty((len(a), b.shape[1]), a.dtype)
-    run(a.dot, b, out=y)
-    finish(y, bias, relu)
-    return y
+    return finished(a.dot(b), bias, relu)
 
 
-def finish(y: Array, bias: Array | None, relu: bool) -> None:
-    """Add ``bias`` to every row, and replace negative results by 0 with ``relu``."""
+def finished(y: Array, bias: Array | None, relu: bool) -> Array:
+    """``y``, plus ``bias`` in every row, negative results replaced by 0 with ``relu``; in place."""
     if bias is not None:
-        run(np.add, y, bias, out=y)
+        y += bias
     if relu:
-        run(np.maximum, y, 0, out=y)
+        np.maximum(y, 0, out=y)
+    return y
 
 
 def channel_sums(g: Array) -> Array:
@@ -159,13 +155,10 @@ def channel_sums(g: Array) -> Array:
 
 def relu_gradient(g: Array, y: Array) -> Array:
     """``g`` where ``y``, relu's output, is positive, and 0 elsewhere (so too where it is NaN)."""
-    gated, positive = memory.empty(y.shape, g.dtype), np.empty(y.shape, np.bool_)
     # All bits or none, by "and": choosing by a condition, NumPy takes ten times as long.
-    bits = memory.empty(y.shape, f"i{g.itemsize}")
-    run(np.greater, y, 0, out=positive)
-    run(np.negative, positive.view(np.int8), out=bits)
-    run(np.bitwise_and, g.view(bits.dtype), bits, out=gated.view(bits.dtype))
-    return gated
+    positive = (y > 0).view(np.int8)
+    bits = np.negative(positive, dtype=f"i{g.itemsize}")
+    return cast(Array, (g.view(bits.dtype) & bits).view(g.dtype))
 
 
 def relu_gradient_and_sums(g: Array, y: Array) -> tuple[Array, Array]:

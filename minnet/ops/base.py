@@ -67,8 +67,8 @@ class Operation:
     keeps: ClassVar[bool] = False
     #: True where one calculation gives the gradients of all inputs: see :meth:`gradients`.
     together: ClassVar[bool] = False
-    #: True where, on float32, the value and the gradients on plain arrays are calculated by nothing
-    #: but kernels and what goes through :func:`minnet.program.run`: done again, they are faster.
+    #: True where, on float32, all calculations on plain arrays are kernels or go through
+    #: :mod:`minnet.program`'s functions: kernels are then done again one by one, not as a whole.
     replays: ClassVar[bool] = False
     #: Which operands a formula reads as ranges (rows, columns), not cell by cell.
     reads_ranges: ClassVar[tuple[int, ...]] = ()

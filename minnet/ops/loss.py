@@ -17,7 +17,6 @@ from minnet.ops import reduce
 from minnet.ops.base import Composite, Pointwise, normal_axes
 from minnet.ops.pointwise import absolute, exp, log, maximum, relu, sigmoid
 from minnet.ops.shape import reshape
-from minnet.program import run
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Softmax(Composite):
     name = "softmax"
 
     def value(self, z: Any) -> Any:
-        return _softmax_of(z, self.axis)[0]
+        e = np.exp(z - np.maximum.reduce(z, axis=self.axis, keepdims=True))
+        return e / np.add.reduce(e, axis=self.axis, keepdims=True)
 
     def gradient(self, index: int, g: Any, out: Any, z: Any) -> Any:
         return out * (g - reduce.sum(g * out, self.axis, True))
@@ -55,21 +55,6 @@ class LogSoftmax(Composite):
         largest = reduce.max(z, self.axis, True).named("max")
         total = reduce.sum(exp(z - largest).named("exp"), self.axis, True).named("sum")
         return z - largest - log(total)
-
-
-def _softmax_of(z: Any, axis: int) -> tuple[Any, Any, Any]:
-    """The softmax; the largest of each row along the axis, and the sum of e^(z - largest)."""
-    if z.dtype.kind != "f":
-        z = z.astype(np.float64)
-    shape = list(z.shape)
-    shape[axis] = 1
-    (largest, total), e = np.empty((2, *shape), z.dtype), np.empty_like(z)
-    run(np.maximum.reduce, z, axis=axis, keepdims=True, out=largest)
-    run(np.subtract, z, largest, out=e)
-    run(np.exp, e, out=e)
-    run(np.add.reduce, e, axis=axis, keepdims=True, out=total)
-    run(np.divide, e, total, out=e)
-    return e, largest, total
 
 
 class _Loss(Composite):
@@ -123,7 +108,6 @@ class SoftmaxCrossEntropy(_Loss):
     """
 
     name = "softmax_cross_entropy"
-    replays = True
     by_rows = True
 
     keeps = True  # the softmax
@@ -133,26 +117,15 @@ class SoftmaxCrossEntropy(_Loss):
 
     def value_and_kept(self, z: Any, y: Any) -> tuple[Any, Any]:
         self.check(z, y)
-        probabilities, largest, total = _softmax_of(z, 1)
-        weighed, losses = np.empty_like(probabilities), np.empty_like(total)
-        run(np.multiply, y, z, out=weighed)
-        run(np.add.reduce, weighed, axis=1, keepdims=True, out=losses)
-        run(np.log, total, out=total)
-        run(np.add, total, largest, out=total)
-        run(np.subtract, total, losses, out=losses)
-        mean = np.empty((), losses.dtype)
-        run(np.add.reduce, losses, axis=None, out=mean)
-        run(np.divide, mean, len(losses), out=mean)
-        return mean, probabilities
+        largest = np.maximum.reduce(z, axis=1, keepdims=True)
+        e = np.exp(z - largest)
+        total = np.add.reduce(e, axis=1, keepdims=True)
+        losses = (largest + np.log(total))[:, 0] - np.add.reduce(y * z, axis=1)
+        e /= total
+        return np.add.reduce(losses) / len(losses), e
 
     def gradient_from_kept(self, index: int, g: Any, kept: Any, z: Any, y: Any) -> Any:
-        if index == 1:
-            return self.gradient(1, g, None, z, y)
-        slope, share = np.empty_like(kept), np.empty((), kept.dtype)
-        run(np.subtract, kept, y, out=slope)
-        run(np.divide, g, len(z), out=share)
-        run(np.multiply, slope, share, out=slope)
-        return slope
+        return (kept - y) * _share(g, len(z)) if index == 0 else self.gradient(1, g, None, z, y)
 
     def gradient(self, index: int, g: Any, out: Any, z: Any, y: Any) -> Any:
         if index == 1:
@@ -192,25 +165,14 @@ class MeanSquaredError(_Loss):
     """Mean over all elements of (p − y)²."""
 
     name = "mean_squared_error"
-    replays = True
-    together = True
 
     def value(self, p: Any, y: Any) -> Any:
         self.check(p, y)
-        error = _difference(p, y)
-        mean = np.empty((), error.dtype)
-        run(error.reshape(-1).dot, error.reshape(-1), out=mean)
-        run(np.divide, mean, error.size, out=mean)
-        return mean
+        error = (p - y).reshape(-1)
+        return np.dot(error, error) / error.size
 
     def gradient(self, index: int, g: Any, out: Any, p: Any, y: Any) -> Any:
         return (p - y) * (g * ((2 if index == 0 else -2) / p.size))
-
-    def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, p: Any, y: Any) -> Any:
-        slope, share = _difference(p, y), np.empty((), p.dtype)
-        run(np.multiply, g, 2 / p.size, out=share)
-        run(np.multiply, slope, share, out=slope)
-        return [slope if wanted[0] else None, -slope if wanted[1] else None]
 
     def losses(self, p: Any, y: Any) -> Any:
         error = (p - y).named("error")
@@ -277,7 +239,6 @@ class OneHot(Pointwise):
     dtype: str
 
     name = "one_hot"
-    replays = True
     differentiable = False
     one_dtype = False
 
@@ -286,16 +247,13 @@ class OneHot(Pointwise):
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             received = f"{labels.dtype} of shape {labels.shape}"
             raise ShapeError(mismatch("operation 'one_hot'", "integer labels (n,)", received))
-        marks = np.empty((len(labels), self.classes), np.bool_)
-        run(np.equal, labels[:, None], np.arange(self.classes), out=marks)
-        if np.count_nonzero(marks) != len(labels):
-            wrong = labels[~marks.any(axis=1)][0]
+        rows = labels[:, None] == np.arange(self.classes)
+        if np.count_nonzero(rows) != len(labels):
+            wrong = labels[~rows.any(axis=1)][0]
             raise ArgumentError(
                 mismatch("operation 'one_hot'", f"labels from 0 to {self.classes - 1}", str(wrong))
             )
-        rows = np.empty(marks.shape, self.dtype)
-        run(np.copyto, rows, marks)
-        return rows
+        return rows.astype(self.dtype)
 
     def formula(self, label: str) -> str:
         return f"1 at {label}, else 0"
@@ -303,12 +261,6 @@ class OneHot(Pointwise):
     def cells(self, shape: tuple[int, ...], *operands: Any) -> Any:
         (labels,) = operands
         return lambda k: f"IF({labels.cell(k // self.classes)}={k % self.classes},1,0)"
-
-
-def _difference(p: Any, y: Any) -> Any:
-    error = np.empty(p.shape, np.result_type(p, y))
-    run(np.subtract, p, y, out=error)
-    return error
 
 
 def _share(g: Any, n: int) -> Any:

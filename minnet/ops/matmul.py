@@ -22,23 +22,20 @@ from minnet.ops.base import (
 from minnet.ops.pointwise import relu, where
 from minnet.ops.reduce import Sum
 from minnet.ops.shape import Transpose, transpose
-from minnet.program import run
+from minnet.program import worked_out
 from minnet.tensor import Array
 
 #: Products of fewer multiplications are NumPy's without asking: choosing would take longer.
 SMALL = 1 << 18
 
 
-def _column_sums_of(g: Any) -> Any:
-    sums = np.empty(g.shape[1:], g.dtype)
-    run(np.add.reduce, g, axis=0, out=sums)
-    return sums
+_column_sums_of: Any = np.add.reduce
 
 
 def product(a: Any, b: Any) -> Any:
     """The product of two matrices."""
     if a.shape[0] * b.size < SMALL:
-        return by_blas(a, b)
+        return worked_out(by_blas, a, b)
     return kernels.matmul(a, b)
 
 
@@ -146,7 +143,7 @@ class Linear(_Product):
     def value(self, x: Any, w: Any, b: Any) -> Any:
         _check_linear(x, w, b)
         if x.shape[0] * w.size < SMALL:
-            return by_blas(x, w, b)
+            return worked_out(by_blas, x, w, b)
         return kernels.linear(x, w, b)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
@@ -159,7 +156,7 @@ class Linear(_Product):
         return (
             product(g, w.T) if wanted[0] else None,
             product(x.T, g) if wanted[1] else None,
-            _column_sums_of(g) if wanted[2] else None,
+            worked_out(_column_sums_of, g, 0) if wanted[2] else None,
         )
 
     def words(self, x: str, w: str, b: str) -> str:
@@ -182,14 +179,14 @@ class LinearRelu(Fused):
     def value(self, x: Any, w: Any, b: Any) -> Any:
         _check_linear(x, w, b)
         if x.shape[0] * w.size < SMALL:
-            return by_blas(x, w, b, True)
+            return worked_out(by_blas, x, w, b, True)
         return kernels.linear(x, w, b, relu=True)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
         return linear.gradient(index, where(out > 0, g, 0), out, x, w, b)
 
     def gradients(self, wanted: tuple[bool, ...], g: Any, out: Any, x: Any, w: Any, b: Any) -> Any:
-        return linear.gradients(wanted, relu_gradient(g, out), out, x, w, b)
+        return linear.gradients(wanted, worked_out(relu_gradient, g, out), out, x, w, b)
 
     def steps(self, x: Any, w: Any, b: Any) -> Any:
         return relu(linear(x, w, b))

@@ -11,7 +11,6 @@ import numpy as np
 from minnet.ops import reduce
 from minnet.ops.base import MULTIPLICATION, POWER, Composite, Pointwise, normal_axes
 from minnet.ops.pointwise import sqrt
-from minnet.program import run
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,11 @@ class Drop(Pointwise):
     rate: float
 
     name = "drop"
-    replays = True
     binding = MULTIPLICATION
     needs = (MULTIPLICATION, POWER)
 
     def value(self, x: Any, mask: Any) -> Any:
-        out = np.empty(np.broadcast(x, mask).shape, np.result_type(x, mask))
-        run(np.multiply, x, mask, out=out)
-        run(np.divide, out, 1 - self.rate, out=out)
-        return out
+        return x * mask / (1 - self.rate)
 
     def gradient(self, index: int, g: Any, out: Any, x: Any, mask: Any) -> Any:
         return drop(g, mask if index == 0 else x, self.rate)
