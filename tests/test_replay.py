@@ -199,6 +199,23 @@ def test_what_layers_remember_by_themselves_does_not_begin_anew() -> None:
     assert written(model) == [program]
 
 
+class Half(Dense):
+    """A layer of one's own, which may do something else tomorrow."""
+
+    def call(self, x: Any) -> Any:
+        return super().call(x) * 0.5
+
+
+class Steady(Half):
+    """A layer of one's own that promises to do the same each time."""
+
+    steady = True
+
+
+def test_a_layer_of_ones_own_that_promises_to_be_steady() -> None:
+    assert written(assert_same(lambda: chain(Steady(9))))
+
+
 def test_an_embedding() -> None:
     def make() -> Any:
         words = minnet.Embedding(20, 4, input_shape=(6,))
@@ -360,13 +377,6 @@ def test_another_loss() -> None:
 
 
 # -- what is not done again ------------------------------------------------------------------------
-
-
-class Half(Dense):
-    """A layer of one's own, which may do something else tomorrow."""
-
-    def call(self, x: Any) -> Any:
-        return super().call(x) * 0.5
 
 
 def refused() -> dict[str, Callable[[], Any]]:
