@@ -13,7 +13,6 @@ Operations that have kernels say so (``Operation.replays``); all others are work
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,19 +37,19 @@ WRITING = _Writing()
 
 
 class Team:
-    """Numba's threads, which work for one thread of Python at a time."""
+    """Numba's threads, which work for one thread of Python at a time.
 
-    lock = threading.Lock()
+    Who does a program again has them all the while, and for the kernels that functions call in it.
+    """
+
+    lock = threading.RLock()
 
 
-def run(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    """Do a calculation that writes into one of its arguments, and write it down if need be."""
-    function(*arguments, **options)
+def run(function: Callable[..., Any], *arguments: Any) -> None:
+    """Do a calculation that writes into its first argument, and write it down if need be."""
+    function(*arguments)
     if WRITING.program is not None:
-        WRITING.program.note(
-            functools.partial(function, **{name: _view(x) for name, x in options.items()}),
-            tuple(map(_view, arguments)),
-        )
+        WRITING.program.note(function, tuple(map(_view, arguments)))
 
 
 def worked_out(function: Callable[..., Any], *arguments: Any) -> Any:

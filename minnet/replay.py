@@ -79,8 +79,10 @@ class Replays:
             self._steps[kind] = _Step(settings) if worth_while else None
             return None
         step = self._steps[kind]
-        if step is None or step.program is not None:
-            return None if step is None else step.play(batch, parameters)
+        if step is None:
+            return None
+        if step.program is not None:
+            return step.play(batch, parameters)
         found = step.write(model, batch, parameters)
         if step.program is None:
             self._steps[kind] = None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-import functools
 import pickle
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import written_to
 
 import minnet
 from minnet import (
@@ -28,7 +29,7 @@ from minnet import (
 from minnet.autodiff import backpropagate
 from minnet.errors import NumberError
 from minnet.kernels.products import compiles
-from minnet.program import Program, Team, writing
+from minnet.program import Program, Team, worked_out, writing
 from minnet.replay import Replays
 from minnet.tensor import Array, wrap
 
@@ -296,16 +297,6 @@ def test_nothing_depends_on_what_the_arrays_held_before() -> None:
         assert ours.train_on_batch(*batch(seed=k)) == theirs.train_on_batch(*batch(seed=k))
 
 
-def written_to(program: Program) -> Iterator[Array]:
-    for function, arguments in program._calls:
-        if isinstance(function, functools.partial):
-            options = function.keywords
-            arrays = (options["out"],) if "out" in options else arguments[:1]
-        else:  # a kernel locks what it only reads
-            arrays = tuple(a for a in arguments if isinstance(a, np.ndarray) and a.flags.writeable)
-        yield from (a for a in arrays if a.dtype == np.float32)
-
-
 # -- what changes between steps --------------------------------------------------------------------
 
 
@@ -417,13 +408,46 @@ def test_weights_of_rows() -> None:
 
 
 def test_while_the_threads_work_for_someone_else() -> None:
-    def between(model: Any, k: int) -> None:
-        if k == 3 and written(model):
-            Team.lock.acquire()
-        elif Team.lock.locked():
-            Team.lock.release()
+    taken, done = threading.Event(), threading.Event()
 
-    assert written(assert_same(digits, between=between))
+    def occupy() -> None:
+        with Team.lock:
+            taken.set()
+            done.wait(60)
+
+    other = threading.Thread(target=occupy)
+
+    def between(model: Any, k: int) -> None:
+        if k == 2 and written(model):
+            other.start()
+            assert taken.wait(60)
+
+    try:
+        assert written(assert_same(digits, between=between))
+    finally:
+        done.set()
+        other.join()
+
+
+def test_kernels_that_a_function_calls_have_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from minnet.kernels import jit
+
+    monkeypatch.setattr("minnet.kernels.products._forced", lambda: "numba")
+    a, b = (np.ones(shape, np.float32) for shape in ((200, 300), (300, 200)))
+    used: list[int] = []
+    run = jit.Kernel._run
+    program = Program([])
+    with writing(program):
+        worked_out(lambda a, b: minnet.kernels.matmul(a, b), a, b)
+
+    def noting(self: Any, twin: Any, workers: int, *arguments: Any) -> None:
+        used.append(workers)
+        run(self, twin, workers, *arguments)
+
+    monkeypatch.setattr(jit.Kernel, "_run", noting)
+    with Team.lock:
+        program.play()
+    assert used == [jit.workers_for(200 * 300 * 200)]
 
 
 # -- what others hold ------------------------------------------------------------------------------

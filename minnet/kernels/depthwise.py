@@ -21,7 +21,7 @@ from minnet.kernels.geometry import Window
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.panels import flat
 from minnet.kernels.vector import at_least, broadcast, fma, lanes, load, prefetch, store
-from minnet.program import run
+from minnet.program import run, worked_out
 from minnet.tensor import Array
 
 Shape = tuple[int, ...]
@@ -108,8 +108,7 @@ def weight_gradient(x: Array, g: Array, window: Window) -> Array:
     run(np.copyto, shares, 0)
     workers = workers_for(g.size * sizes.kh * sizes.kw)
     _weight_gradient(workers, sizes, flat(x), flat(g), shares.reshape(-1))
-    dw = np.empty(shares.shape[1:], x.dtype)
-    run(np.add.reduce, shares, axis=0, out=dw)
+    dw: Array = worked_out(np.add.reduce, shares)
     return dw
 
 

@@ -30,7 +30,7 @@ from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack, pack_panel
 from minnet.kernels.vector import lanes
-from minnet.program import run
+from minnet.program import run, worked_out
 from minnet.tensor import Array
 
 BAND_BYTES = 1 << 17  # of images and of g in a worker's cache
@@ -132,15 +132,9 @@ def weight_gradient(x: Array, g: Array, window: Window, groups: int) -> Array:
         workers, width_for(filters // groups, x.dtype), plan,
         flat(x), runs, lines, flat(g), sums.reshape(-1), space, flat(space),
     )  # fmt: skip
-    total = sums[0]
-    if slices > 1:
-        total = memory.empty(total.shape, x.dtype)
-        run(np.add.reduce, sums, axis=0, out=total)
-    if across == filters // groups:
-        return total.reshape(shape)
-    dw = memory.empty(shape, x.dtype)
-    run(np.copyto, dw.reshape(*total.shape[:2], -1), total[:, :, : filters // groups])
-    return dw
+    total = sums[0] if slices == 1 else worked_out(np.add.reduce, sums)
+    dw: Array = worked_out(np.ascontiguousarray, total[:, :, : filters // groups])
+    return dw.reshape(shape)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -274,7 +274,7 @@ def _start_threads() -> None:
 
 
 def _after_fork() -> None:
-    Team.lock = threading.Lock()  # another thread of the parent may have held it
+    Team.lock = threading.RLock()  # another thread of the parent may have held it
     _Threads.forked = _Threads.started
 
 

@@ -18,7 +18,7 @@ from minnet.kernels import memory
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
 from minnet.kernels.microkernel import panel_of
 from minnet.kernels.vector import clear, lanes, load, load_part, store, transpose
-from minnet.program import run
+from minnet.program import run, worked_out
 from minnet.tensor import Array
 
 GROUP, ROWS = 16, 64  # panels and rows that are packed together
@@ -33,9 +33,7 @@ def flat(array: Array) -> Array:
     take all that they only read as locked.
     """
     if not array.flags.c_contiguous:
-        copy = memory.empty(array.shape, array.dtype)
-        run(np.copyto, copy, array)
-        array = copy
+        array = worked_out(np.ascontiguousarray, array)
     view = array.reshape(-1)
     lock(view, False)
     return view
