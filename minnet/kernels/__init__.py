@@ -17,12 +17,13 @@ if TYPE_CHECKING:
         relu_gradient,
         relu_gradient_and_sums,
     )
-    from minnet.kernels.pool import average_pool, max_pool, max_pool_places
+    from minnet.kernels.pool import max_pool, max_pool_places
     from minnet.kernels.pool_gradients import (
         average_pool_gradient,
         max_pool_gradient,
         max_pool_take,
     )
+    from minnet.kernels.pool_means import average_pool
     from minnet.kernels.products import linear, matmul
 
 _FAST = np.dtype(np.float32)
@@ -47,7 +48,7 @@ __all__ = [
 
 #: The modules of the fast functions, which are for float32.
 _HOMES = {
-    "average_pool": "pool",
+    "average_pool": "pool_means",
     "average_pool_gradient": "pool_gradients",
     "channel_sums": "pointwise",
     "conv2d": "conv",

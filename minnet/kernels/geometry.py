@@ -168,6 +168,7 @@ class Plan(NamedTuple):
     sizes: tuple[int, int, int, int, int, int]
     jumps: Array  # (taps,): elements from the first tap to each tap, row by row
     tiled: bool  # every pixel is seen exactly once
+    fours: bool  # every window has 2x2 taps, all inside the image
 
 
 @lru_cache(maxsize=1024)
@@ -184,7 +185,9 @@ def plan(window: Window, height: int, width: int, channels: int) -> Plan:
     for table in (rows, columns, jumps):
         table.setflags(write=False)
     sizes = height, width, channels, window.size[1], down, across
-    return Plan(places, rows, columns, sizes, jumps, rows_tiled and columns_tiled)
+    inside = rows[:, 2].min(initial=2), columns[:, 2].min(initial=2)
+    fours = window.size == inside == (2, 2)
+    return Plan(places, rows, columns, sizes, jumps, rows_tiled and columns_tiled, fours)
 
 
 def _line(window: Window, axis: int, places: int, side: int) -> tuple[Array, bool]:

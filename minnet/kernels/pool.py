@@ -1,4 +1,4 @@
-"""Pooling: the largest number, or the mean, of what a window sees of each channel.
+"""Pooling: the largest number that a window sees of each channel.
 
 Pixels follow one another in memory, each with all its channels, so vectors run over the channels.
 The arithmetic takes less time than moving the images, if vectors do it: for windows of 2x2 taps in
@@ -7,8 +7,8 @@ one go, for all others one row of taps after the other, with the result in the f
 Strides, padding and dilation are all in the tables of :class:`minnet.kernels.geometry.Plan`: the
 loops know nothing of them.
 
-Arguments and results are those of :mod:`minnet.kernels.reference`, in float32 or float64. For the
-gradients see :mod:`minnet.kernels.pool_gradients`.
+Arguments and results are those of :mod:`minnet.kernels.reference`, in float32 or float64. For means
+see :mod:`minnet.kernels.pool_means`, for the gradients :mod:`minnet.kernels.pool_gradients`.
 """
 
 from __future__ import annotations
@@ -89,21 +89,9 @@ def best_of(a: Any, b: Any, c: Any, d: Any, taps: Any) -> Any:
 
 @inlined
 def best_and_place_of_four(
-    x: Any,
-    start: int,
-    down: int,
-    across: int,
-    tap: int,
-    kw: int,
-    y: Any,
-    places: Any,
-    at: int,
-    size: int,
+    x: Any, start: int, down: int, across: int, taps: Any, y: Any, places: Any, at: int, size: int
 ) -> None:
-    number = x.dtype.type
-    upper = broadcast(number(tap)), broadcast(number(tap + 1))
-    lower = broadcast(number(tap + kw)), broadcast(number(tap + kw + 1))
-    taps = upper[0], upper[1], lower[0], lower[1]
+    """``taps``: a vector for each tap, filled with its number."""
     whole = size - size % lanes(x)
     for k in range(0, whole, lanes(x)):
         a, b, c, d = four(x, start + k, down, across)
@@ -115,20 +103,6 @@ def best_and_place_of_four(
         best, place = best_of(a, b, c, d, taps)
         store_part(y, at + whole, best, size - whole)
         store_whole_part(places, at + whole, place, size - whole)
-
-
-@inlined
-def mean_of_four(
-    x: Any, start: int, down: int, across: int, share: Any, y: Any, at: int, size: int
-) -> None:
-    shares = broadcast(share)
-    whole = size - size % lanes(x)
-    for k in range(0, whole, lanes(x)):
-        a, b, c, d = four(x, start + k, down, across)
-        store(y, at + k, ((a + b) + (c + d)) * shares)
-    if whole < size:
-        a, b, c, d = four_parts(x, start + whole, down, across, size - whole)
-        store_part(y, at + whole, ((a + b) + (c + d)) * shares, size - whole)
 
 
 # -- any window, one row of taps after the other ---------------------------------------------------
@@ -187,63 +161,80 @@ def raise_and_note(
         store_whole_part(places, at + whole, place, rest)
 
 
-@inlined
-def add_to(x: Any, seen: int, across: int, count: int, y: Any, at: int, size: int) -> None:
-    """y[at …] += what the taps see."""
-    whole = size - size % lanes(x)
-    for k in range(0, whole, lanes(x)):
-        total = load(y, at + k)
-        for s in range(count):
-            total = total + load(x, seen + s * across + k)
-        store(y, at + k, total)
-    if whole < size:
-        total, rest = load_part(y, at + whole, size - whole), size - whole
-        for s in range(count):
-            total = total + load_part(x, seen + s * across + whole, rest)
-        store_part(y, at + whole, total, rest)
-
-
 # -- sliding ---------------------------------------------------------------------------------------
 #
-# A task is one row of places of one image; workers take ``size`` of them at a time. ``rows``,
-# ``columns`` and ``sizes`` are those of a :class:`minnet.kernels.geometry.Plan`.
+# Workers take some rows of places at a time, counted through all images: those from ``first`` to
+# ``end``. (Passing all these arrays takes longer than a short row does.) ``rows``, ``columns`` and
+# ``sizes`` are those of a :class:`minnet.kernels.geometry.Plan`.
+
+
+@inlined
+def numbers(first: Any, below: Any, like: Any) -> Any:
+    """Of two rows of two taps: vectors filled with each tap's number."""
+    number = like.dtype.type
+    upper = broadcast(number(first)), broadcast(number(first + 1))
+    return upper[0], upper[1], broadcast(number(below)), broadcast(number(below + 1))
 
 
 @compiled
-def largest_row(
-    task: int, x: Any, y: Any, places: Any, rows: Any, columns: Any, sizes: Any
+def largest_of_fours(
+    first: int, end: int, x: Any, y: Any, places: Any, rows: Any, columns: Any, sizes: Any
 ) -> None:
-    """``places`` is empty where nobody asks for them."""
-    height, width, channels, kw, down, across = sizes
-    image, i = divmod(task, len(rows))
-    row, tall, noting = image * height + rows[i, 0], rows[i, 2], len(places) > 0
-    at = task * len(columns) * channels
-    for j in range(len(columns)):
-        start, wide = (row * width + columns[j, 0]) * channels, columns[j, 2]
-        tap = rows[i, 1] * kw + columns[j, 1]
-        if tall == 2 and wide == 2 and noting:
-            best_and_place_of_four(x, start, down, across, tap, kw, y, places, at, channels)
-        elif tall == 2 and wide == 2:
-            largest_of_four(x, start, down, across, y, at, channels)
-        else:
-            fill(y, at, channels, x.dtype.type(-np.inf))
+    """Of 2x2 taps, all of them inside the image. ``places`` is empty where nobody asks for them."""
+    height, width, channels, _, down, across = sizes
+    noting, taps = len(places) > 0, numbers(0, 2, x)
+    at = first * len(columns) * channels
+    for line in range(first, end):
+        image, i = divmod(line, len(rows))
+        row = (image * height + rows[i, 0]) * width
+        for j in range(len(columns)):
+            start = (row + columns[j, 0]) * channels
             if noting:
-                places[at : at + channels] = tap if tall and wide else 0
-            for r in range(tall):
-                seen, first = start + r * down, tap + r * kw
+                best_and_place_of_four(x, start, down, across, taps, y, places, at, channels)
+            else:
+                largest_of_four(x, start, down, across, y, at, channels)
+            at += channels
+
+
+@compiled
+def largest_rows(
+    first: int, end: int, x: Any, y: Any, places: Any, rows: Any, columns: Any, sizes: Any
+) -> None:
+    """Of any taps."""
+    height, width, channels, kw, down, across = sizes
+    noting = len(places) > 0
+    at = first * len(columns) * channels
+    for line in range(first, end):
+        image, i = divmod(line, len(rows))
+        row, tall = image * height + rows[i, 0], rows[i, 2]
+        for j in range(len(columns)):
+            start, wide = (row * width + columns[j, 0]) * channels, columns[j, 2]
+            tap = rows[i, 1] * kw + columns[j, 1]
+            if tall == 2 and wide == 2 and noting:
+                taps = numbers(tap, tap + kw, x)
+                best_and_place_of_four(x, start, down, across, taps, y, places, at, channels)
+            elif tall == 2 and wide == 2:
+                largest_of_four(x, start, down, across, y, at, channels)
+            else:
+                fill(y, at, channels, x.dtype.type(-np.inf))
                 if noting:
-                    raise_and_note(x, seen, across, wide, first, y, places, at, channels)
-                else:
-                    raise_to(x, seen, across, wide, y, at, channels)
-        at += channels
+                    places[at : at + channels] = tap if tall and wide else 0
+                for r in range(tall):
+                    seen, number = start + r * down, tap + r * kw
+                    if noting:
+                        raise_and_note(x, seen, across, wide, number, y, places, at, channels)
+                    else:
+                        raise_to(x, seen, across, wide, y, at, channels)
+            at += channels
 
 
 @kernel
 def _largest(
     workers: int,
     counters: Any,
-    tasks: int,
+    lines: int,
     size: int,
+    fours: bool,
     x: Any,
     y: Any,
     places: Any,
@@ -251,55 +242,16 @@ def _largest(
     columns: Any,
     sizes: Any,
 ) -> None:
-    portions = (tasks + size - 1) // size
+    """Workers take ``size`` of all ``lines`` at a time."""
+    portions = (lines + size - 1) // size
     for worker in prange(workers):
         turn = next_task(counters, worker, portions)
         while turn < portions:
-            for task in range(turn * size, min((turn + 1) * size, tasks)):
-                largest_row(task, x, y, places, rows, columns, sizes)
-            turn = next_task(counters, worker, portions)
-
-
-@compiled
-def mean_row(task: int, x: Any, y: Any, count: int, rows: Any, columns: Any, sizes: Any) -> None:
-    """``count``: what sums are divided by, 0 for the number of taps inside the image."""
-    height, width, channels, _, down, across = sizes
-    image, i = divmod(task, len(rows))
-    row, tall = image * height + rows[i, 0], rows[i, 2]
-    at = task * len(columns) * channels
-    for j in range(len(columns)):
-        start, wide = (row * width + columns[j, 0]) * channels, columns[j, 2]
-        share = x.dtype.type(1 / (count or max(tall * wide, 1)))
-        if tall == 2 and wide == 2:
-            mean_of_four(x, start, down, across, share, y, at, channels)
-        else:
-            fill(y, at, channels, x.dtype.type(0))
-            for r in range(tall):
-                add_to(x, start + r * down, across, wide, y, at, channels)
-            for k in range(at, at + channels):
-                y[k] *= share
-        at += channels
-
-
-@kernel
-def _mean(
-    workers: int,
-    counters: Any,
-    tasks: int,
-    size: int,
-    x: Any,
-    y: Any,
-    count: int,
-    rows: Any,
-    columns: Any,
-    sizes: Any,
-) -> None:
-    portions = (tasks + size - 1) // size
-    for worker in prange(workers):
-        turn = next_task(counters, worker, portions)
-        while turn < portions:
-            for task in range(turn * size, min((turn + 1) * size, tasks)):
-                mean_row(task, x, y, count, rows, columns, sizes)
+            end = min((turn + 1) * size, lines)
+            if fours:
+                largest_of_fours(turn * size, end, x, y, places, rows, columns, sizes)
+            else:
+                largest_rows(turn * size, end, x, y, places, rows, columns, sizes)
             turn = next_task(counters, worker, portions)
 
 
@@ -328,28 +280,8 @@ def _max_pool(x: Array, window: Window, noting: bool) -> tuple[Array, Array]:
     y = memory.empty((x.shape[0], *slid.places, x.shape[3]), x.dtype)
     places = memory.empty(y.shape, np.int32) if noting else NO_PLACES
     if y.size:
-        tasks, outputs = x.shape[0] * slid.places[0], (y.reshape(-1), places.reshape(-1))
+        lines, outputs = x.shape[0] * slid.places[0], (y.reshape(-1), places.reshape(-1))
         workers, tables = workers_for(x.size), (slid.rows, slid.columns, slid.sizes)
-        size = portion(tasks, workers)
-        _largest(workers, tasks, size, flat(x), *outputs, *tables)
+        size = portion(lines, workers)
+        _largest(workers, lines, size, slid.fours, flat(x), *outputs, *tables)
     return y, places
-
-
-def average_pool(x: Array, window: Window, count_padding: bool = False) -> Array:
-    """The mean of each window and channel, ``(n, *places, channels)``.
-
-    The padding counts as zeros with ``count_padding``; otherwise it is left out of the mean.
-    """
-    slid = plan(window, *x.shape[1:])
-    y = memory.empty((x.shape[0], *slid.places, x.shape[3]), x.dtype)
-    if y.size:
-        tasks, count = x.shape[0] * slid.places[0], divisor(window, count_padding)
-        workers, tables = workers_for(x.size), (slid.rows, slid.columns, slid.sizes)
-        size = portion(tasks, workers)
-        _mean(workers, tasks, size, flat(x), y.reshape(-1), count, *tables)
-    return y
-
-
-def divisor(window: Window, count_padding: bool) -> int:
-    """What sums are divided by; 0 stands for the number of taps inside the image."""
-    return window.size[0] * window.size[1] if count_padding else 0

@@ -17,10 +17,11 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.geometry import Window, plan
-from minnet.kernels.jit import PORTIONS, compiled, kernel, next_task, portion, workers_for
+from minnet.kernels.jit import compiled, kernel, next_task, portion, workers_for
 from minnet.kernels.panels import flat
 from minnet.kernels.places import load_whole, load_whole_part, where_equal
-from minnet.kernels.pool import NO_PLACES, divisor
+from minnet.kernels.pool import NO_PLACES, inlined, numbers
+from minnet.kernels.pool_means import divisor
 from minnet.kernels.vector import (
     broadcast,
     lanes,
@@ -42,7 +43,7 @@ FEWEST = 16  # channels of a task: a cache line of float32
 # the channels from ``start`` to ``stop`` are worked on.
 
 
-@compiled
+@inlined
 def give(
     g: Any,
     places: Any,
@@ -82,7 +83,7 @@ def give(
         at += channels
 
 
-@compiled
+@inlined
 def share_out(
     g: Any,
     count: int,
@@ -118,7 +119,7 @@ def share_out(
         at += channels
 
 
-@compiled
+@inlined
 def clear(dx: Any, pixel: int, end: int, channels: int, start: int, stop: int) -> None:
     """Zero in the channels from ``start`` to ``stop`` of the pixels from ``pixel`` to ``end``."""
     if stop - start == channels:
@@ -129,8 +130,42 @@ def clear(dx: Any, pixel: int, end: int, channels: int, start: int, stop: int) -
 
 
 @compiled
+def give_to_fours(
+    first: int, end: int, g: Any, places: Any, dx: Any, rows: Any, columns: Any, sizes: Any
+) -> None:
+    """The same for some rows of places, where 2x2 taps tile the image."""
+    height, width, channels, _, down, across = sizes
+    none, taps, rest = broadcast(g.dtype.type(0)), numbers(0, 2, g), channels % lanes(g)
+    whole = channels - rest
+    at = first * len(columns) * channels
+    for line in range(first, end):
+        image, i = divmod(line, len(rows))
+        row = (image * height + rows[i, 0]) * width
+        for j in range(len(columns)):
+            above = (row + columns[j, 0]) * channels
+            below = above + down
+            for k in range(0, whole, lanes(g)):
+                given = load(g, at + k)
+                place = load_whole(places, at + k, given)
+                store(dx, above + k, where_equal(place, taps[0], given, none))
+                store(dx, above + across + k, where_equal(place, taps[1], given, none))
+                store(dx, below + k, where_equal(place, taps[2], given, none))
+                store(dx, below + across + k, where_equal(place, taps[3], given, none))
+            if whole < channels:
+                given = load_part(g, at + whole, rest)
+                place, pixel = load_whole_part(places, at + whole, given, rest), above + whole
+                store_part(dx, pixel, where_equal(place, taps[0], given, none), rest)
+                store_part(dx, pixel + across, where_equal(place, taps[1], given, none), rest)
+                pixel = below + whole
+                store_part(dx, pixel, where_equal(place, taps[2], given, none), rest)
+                store_part(dx, pixel + across, where_equal(place, taps[3], given, none), rest)
+            at += channels
+
+
+@compiled
 def go_back(
-    task: int,
+    first: int,
+    end: int,
     tiled: bool,
     bands: int,
     parts: int,
@@ -142,24 +177,25 @@ def go_back(
     columns: Any,
     sizes: Any,
 ) -> None:
-    """One of the ``bands`` of rows and one of the ``parts`` of the channels of an image."""
+    """Some tasks: each is one of the ``bands`` of rows and one of the ``parts`` of the channels."""
     height, width, channels, kw, down, _ = sizes
-    (image, band), part = divmod(task // parts, bands), task % parts
-    start, stop = part * channels // parts, (part + 1) * channels // parts
-    top = image * height
-    for i in range(len(rows) * band // bands, len(rows) * (band + 1) // bands):
-        row, tall, tap = image * height + rows[i, 0], rows[i, 2], rows[i, 1] * kw
-        if tall and not tiled:
-            end = row + (tall - 1) * (down // (width * channels)) + 1
-            clear(dx, top * width, end * width, channels, start, stop)
-            top = max(top, end)
-        at, first = (image * len(rows) + i) * len(columns) * channels, row * width * channels
-        if not len(places):
-            share_out(g, count, at, dx, first, tall, columns, sizes, start, stop, tiled)
-        else:
-            give(g, places, at, dx, first, tap, tall, columns, sizes, start, stop, tiled)
-    if not tiled:
-        clear(dx, top * width, (image + 1) * height * width, channels, start, stop)
+    for task in range(first, end):
+        (image, band), part = divmod(task // parts, bands), task % parts
+        start, stop = part * channels // parts, (part + 1) * channels // parts
+        top = image * height
+        for i in range(len(rows) * band // bands, len(rows) * (band + 1) // bands):
+            row, tall, tap = image * height + rows[i, 0], rows[i, 2], rows[i, 1] * kw
+            if tall and not tiled:
+                under = row + (tall - 1) * (down // (width * channels)) + 1
+                clear(dx, top * width, under * width, channels, start, stop)
+                top = max(top, under)
+            at, pixel = (image * len(rows) + i) * len(columns) * channels, row * width * channels
+            if not len(places):
+                share_out(g, count, at, dx, pixel, tall, columns, sizes, start, stop, tiled)
+            else:
+                give(g, places, at, dx, pixel, tap, tall, columns, sizes, start, stop, tiled)
+        if not tiled:
+            clear(dx, top * width, (image + 1) * height * width, channels, start, stop)
 
 
 @kernel
@@ -167,6 +203,8 @@ def _back(
     workers: int,
     counters: Any,
     tasks: int,
+    size: int,
+    fours: bool,
     tiled: bool,
     bands: int,
     parts: int,
@@ -179,11 +217,16 @@ def _back(
     sizes: Any,
 ) -> None:
     """``places`` is empty for means; ``count`` is as for :func:`share_out`."""
+    portions = (tasks + size - 1) // size
     for worker in prange(workers):
-        task = next_task(counters, worker, tasks)
-        while task < tasks:
-            go_back(task, tiled, bands, parts, g, places, count, dx, rows, columns, sizes)
-            task = next_task(counters, worker, tasks)
+        turn = next_task(counters, worker, portions)
+        while turn < portions:
+            first, end = turn * size, min((turn + 1) * size, tasks)
+            if fours and tiled and len(places):
+                give_to_fours(first, end, g, places, dx, rows, columns, sizes)
+            else:
+                go_back(first, end, tiled, bands, parts, g, places, count, dx, rows, columns, sizes)
+            turn = next_task(counters, worker, portions)
 
 
 def _gradient(g: Array, places: Array, count: int, window: Window, input_shape: Shape) -> Array:
@@ -193,13 +236,14 @@ def _gradient(g: Array, places: Array, count: int, window: Window, input_shape: 
     if dx.size:
         workers = workers_for(dx.size)
         if slid.tiled:
-            bands, parts = min(slid.places[0], -(-PORTIONS * workers // n)), 1
+            bands, parts = slid.places[0], 1
         else:
             bands, parts = 1, _parts(n, channels, workers)
         tables = slid.rows, slid.columns, slid.sizes
         arrays = flat(g), flat(places), count, dx.reshape(-1)
         tasks = n * bands * parts
-        _back(workers, tasks, slid.tiled, bands, parts, *arrays, *tables)
+        shares = portion(tasks, workers), slid.fours, slid.tiled, bands, parts
+        _back(workers, tasks, *shares, *arrays, *tables)
     return dx
 
 

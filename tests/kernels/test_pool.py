@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels_cases import Pool, each_dtype, pools, windows
 
-from minnet.kernels import pool, pool_gradients, reference
+from minnet.kernels import pool, pool_gradients, pool_means, reference
 from minnet.kernels.geometry import Window
 
 two = st.just((2, 2))
@@ -58,7 +58,7 @@ def test_mean_and_its_gradient(case: Pool, dtype: Any, count_padding: bool) -> N
     case = case.astype(dtype)
     x, g, window = case.x, case.g, case.window
     assert_close(
-        pool.average_pool(x, window, count_padding),
+        pool_means.average_pool(x, window, count_padding),
         reference.average_pool(x, window, count_padding),
     )
     assert_close(
@@ -81,7 +81,7 @@ def test_workers_do_not_matter(
     expected = reference.max_pool_places(x, window)
     np.testing.assert_array_equal(y, expected[0])
     np.testing.assert_array_equal(places, expected[1])
-    assert_close(pool.average_pool(x, window), reference.average_pool(x, window))
+    assert_close(pool_means.average_pool(x, window), reference.average_pool(x, window))
     g = rng.standard_normal(y.shape).astype(np.float32)
     assert_close(
         pool_gradients.max_pool_gradient(g, places, window, shape),
@@ -104,6 +104,6 @@ def test_locked_arrays_are_read_and_results_can_be_written() -> None:
     y.setflags(write=False)
     places.setflags(write=False)
     dx = pool_gradients.max_pool_gradient(y, places, window, x.shape)
-    for result in (dx, pool.max_pool(x, window), pool.average_pool(x, window)):
+    for result in (dx, pool.max_pool(x, window), pool_means.average_pool(x, window)):
         result += 1
     assert dx.sum() == 4 * 8 + dx.size
