@@ -300,21 +300,34 @@ def _band(vectors, part, s, x, start, taps, packed, bias, floor, y, to):
     size = len(taps) * s.depth * width  # of one panel of one group
     pixel, line = s.column_step * s.groups * s.channels, s.row_step * s.wide * s.groups * s.channels
     in_row = len(taps) // s.kernel_rows
+    inner, outer = _inner_rows(s)
     for group in range(s.groups):
         for j in range(first, end, s.strip):
             at = (j * s.groups + group) * size
-            for row in range(top, bottom):
+            row = top
+            while row < bottom:
                 pixels = s.last if row == s.rows - 1 else s.columns
+                lines = max(1, min(outer, bottom) - row) if row >= inner else 1
                 a_at = (start + (row - top) * line + group * s.channels, pixel, 1)
                 target = to + row * s.y_row + group * s.filters + j * width
                 skipped, kept = _tap_range(s, row, in_row)
                 begin = at + skipped * s.depth * width
                 product_rows(
-                    vectors, pixels, min(s.strip, end - j), s.depth, x, a_at, taps, (skipped, kept),
+                    vectors, pixels, (lines, line, s.y_row), min(s.strip, end - j), s.depth,
+                    x, a_at, taps, (skipped, kept),
                     packed, (begin, s.groups * size, s.depth * width, width),
                     y, (target, s.y_column, 0, s.filters - j * width),
                     bias, ((group * count + j) * width, 1), floor,
                 )  # fmt: skip
+                row += lines
+
+
+@compiled
+def _inner_rows(s):
+    """(first, end) of whole rows of windows that are inside the image with all their taps."""
+    reach = (s.kernel_rows - 1) * s.row_dilation + 1
+    end = (s.height + s.top - reach) // s.row_step + 1
+    return (s.top + s.row_step - 1) // s.row_step, end if s.last == s.columns else s.rows - 1
 
 
 @compiled

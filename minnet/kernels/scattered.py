@@ -102,7 +102,7 @@ def _plans(
     """For each remainder of rows what to do, and whether all rows have something to be done.
 
     To be done: the _Sizes as an array; where in g the taps begin; for each row the first of the
-    taps that are inside g, and how many; where they begin in w; the room for one worker's row.
+    taps that are inside g, and how many; where they begin in w; the room for one worker's rows.
     """
     kh, kw, channels, filters = w_shape
     images, height, width, _ = input_shape
@@ -119,16 +119,16 @@ def _plans(
         inside = (meets >= 0) & (meets < rows)
         ranges = np.stack([inside.argmax(1), inside.sum(1)], 1)
         strip = max(1, STRIP_BYTES // (len(taps) * filters * panel * dtype.itemsize))
+        band = max(1, min(BAND, images * places // (4 * workers)))
         sizes = _Sizes(
             images=images, height=height, width=width, channels=channels, rows=rows,
             columns=columns, filters=filters, places=places, start=start, stride=down,
             first=first, pixel=across * channels, left=left * channels, taps=len(taps),
-            panels=panels, strip=strip, room=room,
-            band=max(1, min(BAND, images * places // (4 * workers))),
+            panels=panels, strip=strip, room=room, band=band,
         )  # fmt: skip
         plans.append((
             flat(np.array(sizes)), flat(np.arange(len(taps)) * (step * columns * filters)),
-            flat(ranges), flat(np.array(taps) * (kw * channels * filters)), room,
+            flat(ranges), flat(np.array(taps) * (kw * channels * filters)), band * room,
         ))  # fmt: skip
     return plans, len(found) == min(down, height)
 
@@ -137,15 +137,31 @@ def _plans(
 def scatter(workers, counters, width, plan, g, taps, ranges, packed, dx, work):
     """See the module."""
     sizes = _sizes(plan)
-    total, band = sizes.images * sizes.places, sizes.band
+    places, band = sizes.places, sizes.band
+    total = sizes.images * places
     portions = (total + band - 1) // band
     for worker in prange(workers):
         turn = next_task(counters, worker, portions)
         while turn < portions:
-            row = turn * band
-            for i in range(row, min(row + band, total)):
-                _row(width, plan, worker, i, g, taps, ranges, packed, dx, work)
+            row, end = turn * band, min((turn + 1) * band, total)
+            while row < end:
+                last = _alike(row, end, places, ranges)
+                _rows(width, plan, worker, row, last, g, taps, ranges, packed, dx, work)
+                row = last
             turn = next_task(counters, worker, portions)
+
+
+@compiled
+def _alike(row, end, places, ranges):
+    """The end of the rows that have the same taps inside g, in the same image."""
+    place = 2 * (row % places)
+    first, count = ranges[place], ranges[place + 1]
+    while row < end and place < 2 * places:
+        if ranges[place] != first or ranges[place + 1] != count:
+            break
+        row += 1
+        place += 2
+    return row
 
 
 @compiled
@@ -157,23 +173,25 @@ def _sizes(p):
 
 
 @compiled
-def _row(vectors, plan, worker, row, g, taps, ranges, packed, dx, work):
-    """One row of the images' gradient."""
+def _rows(vectors, plan, worker, row, end, g, taps, ranges, packed, dx, work):
+    """Some rows of the gradient of one of the images."""
     s = _sizes(plan)
-    home = worker * s.room
+    home = worker * s.band * s.room
     image, place = row // s.places, row % s.places
     width = len(vectors) * lanes(dx)
     tap = s.filters * width  # of a panel
     skipped, kept = ranges[2 * place], ranges[2 * place + 1]
     start = (image * s.rows + s.first + place) * s.columns * s.filters
-    clear(work, home, s.room)
+    clear(work, home, (end - row) * s.room)
     for j in range(0, s.panels, s.strip):
         product_rows(
-            vectors, s.columns, min(s.strip, s.panels - j), s.filters,
+            vectors, s.columns, (end - row, s.columns * s.filters, s.room),
+            min(s.strip, s.panels - j), s.filters,
             g, (start, s.filters, 1), taps, (skipped, kept),
             packed, ((j * s.taps + skipped) * tap, s.taps * tap, tap, width),
             work, (home + j * width, s.pixel, 1), None, (0, 0), None,
         )  # fmt: skip
     size = s.width * s.channels
     to = ((image * s.height) + s.start + place * s.stride) * size
-    copy(work, home + s.left, dx, to, size)
+    for i in range(end - row):
+        copy(work, home + i * s.room + s.left, dx, to + i * s.stride * size, size)
