@@ -20,7 +20,10 @@ from minnet.kernels.vector import emitted, lanes
 ROWS = 12 if ir.BYTES >= 64 else 6  # of a tile, at most: AVX-512 has 32 registers, others 16
 VECTORS = 2 if ir.BYTES >= 32 else 4  # in one row of a panel
 NEIGHBOURS = 4  # rows of A that are found from the same pointer
-UNROLL = 6  # rows up to which two steps of the inner sum are taken between looks at its end
+UNROLL = 7  # rows up to which two steps of the inner sum are taken between looks at its end
+#: Multiply-adds that a core has in the works at once. Smaller tiles have two sums for each element,
+#: which take turns.
+SUMS = 8
 
 #: How many rows a tile has at most, by its vectors in a row: a narrow one needs no fewer sums.
 MOST_ROWS = tuple(12 if vectors < VECTORS else ROWS for vectors in range(VECTORS + 1))
@@ -143,13 +146,18 @@ class _Emitter:
                 for j, variable in enumerate(start):
                     self.builder.store(ir.load(self.builder, bias, self.column(j)), variable)
         sums = [[self.variable(self.builder.load(v)) for v in start] for _ in range(rows)]
+        both = [sums]
+        if rows * self.vectors < SUMS and rows <= UNROLL:
+            both.append([[self.variable(zero) for _ in start] for _ in range(rows)])
         if self.taps is None:
-            self.inner_sum(sums, self.a[0], b)
+            self.inner_sum(both, self.a[0], b)
         else:
             table, count = self.taps
             with self.repeat(count, (table, ir.int64(1)), (b, self.b[2])) as (entry, there):
                 offset = self.builder.load(entry)
-                self.inner_sum(sums, self.builder.gep(self.a[0], [offset]), there)
+                self.inner_sum(both, self.builder.gep(self.a[0], [offset]), there)
+        if len(both) == 2:
+            self.add_up(*both)
         if self.columns is None:
             self.finish(sums, c)
             return
@@ -161,8 +169,14 @@ class _Emitter:
             with incomplete:
                 self.finish(sums, c, columns)
 
-    def inner_sum(self, sums: list[list[Any]], a: Any, b: Any) -> None:
-        """Add A's columns, times B's rows, to the sums.
+    def add_up(self, sums: list[list[Any]], others: list[list[Any]]) -> None:
+        for row, more in zip(sums, others, strict=True):
+            for variable, other in zip(row, more, strict=True):
+                loads = self.builder.load(variable), self.builder.load(other)
+                self.builder.store(self.builder.fadd(*loads), variable)
+
+    def inner_sum(self, both: list[list[list[Any]]], a: Any, b: Any) -> None:
+        """Add A's columns, times B's rows, to the sums, or by turns to both of two.
 
         There are too few registers to point at each row of A. So some neighbours share a pointer,
         and differ by offsets that are the same for all pointers.
@@ -170,19 +184,19 @@ class _Emitter:
         builder = self.builder
         (_, a_row, a_step), b_step = self.a, self.b[3]
         apart = [builder.mul(a_row, ir.int64(i)) for i in range(NEIGHBOURS)]
-        firsts = range(0, len(sums), NEIGHBOURS)
+        firsts = range(0, len(both[0]), NEIGHBOURS)
         columns = [self.variable(builder.gep(a, [builder.mul(a_row, ir.int64(i))])) for i in firsts]
         row = self.variable(b)
         fetch = None if self.fetch is None else self.variable(self.fetch[0])
         turns = [(self.depth, 1)]
-        if len(sums) <= UNROLL:
+        if len(both[0]) <= UNROLL:
             two = ir.int64(2)
             turns = [(builder.sdiv(self.depth, two), 2), (builder.srem(self.depth, two), 1)]
         for count, steps in turns:
             with self.repeat(count):
-                for _ in range(steps):
+                for turn in range(steps):
                     here = [builder.load(column) for column in columns]
-                    self.step(sums, here, apart, builder.load(row))
+                    self.step(both[turn % len(both)], here, apart, builder.load(row))
                     for column in columns:
                         self.advance(column, a_step)
                     self.advance(row, b_step)
