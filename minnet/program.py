@@ -67,8 +67,16 @@ def worked_out(function: Callable[..., Any], *arguments: Any) -> Any:
     finally:
         WRITING.program = program
     result, targets = _settled(found, [a for a in arguments if isinstance(a, np.ndarray)])
-    program.note(_do_again, (function, arguments, targets))
+    if type(targets) is np.ndarray:
+        program.note(_copy_again, (function, arguments, targets))
+    elif targets is not None or not _gives_views(function):
+        program.note(_do_again, (function, arguments, targets))
     return result
+
+
+def _gives_views(function: Callable[..., Any]) -> bool:
+    """Whether all that it does is moving elements: where it gave a view, that is all done."""
+    return bool(getattr(getattr(function, "__self__", None), "view", False))
 
 
 def _settled(found: Any, given: list[Array]) -> tuple[Any, Any]:
@@ -81,6 +89,10 @@ def _settled(found: Any, given: list[Array]) -> tuple[Any, Any]:
         return found, None
     result = np.array(found)
     return result, _view(result)
+
+
+def _copy_again(function: Callable[..., Any], arguments: tuple[Any, ...], target: Array) -> None:
+    target[...] = function(*arguments)
 
 
 def _do_again(function: Callable[..., Any], arguments: tuple[Any, ...], targets: Any) -> None:

@@ -12,14 +12,17 @@ A kind of step is written down when it is met for the second time.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from minnet import random
 from minnet.autodiff import backpropagate
+from minnet.bundles import Bundle
 from minnet.kernels.products import compiles
 from minnet.layers.activations import ACTIVATIONS
 from minnet.program import MOST, Program, Team, writing
@@ -37,7 +40,8 @@ class Slopes(NamedTuple):
 
     loss: Array
     prediction: Any  # a tensor, or None where nobody asked
-    gradients: list[Tensor | None]
+    #: By parameter; or all in one flat array, one after the other.
+    gradients: list[Tensor | None] | Array
     deferred: list[Deferred]
 
 
@@ -53,7 +57,9 @@ class Replays:
     """What is written down of a model's steps. A copy of a model has none yet."""
 
     def __init__(self) -> None:
+        #: By the shapes of the batch, the number of workers, and the settings.
         self._steps: dict[Any, _Step | None] = {}
+        self._settings: _Settings | None = None
 
     def __reduce__(self) -> tuple[type[Replays], tuple[()]]:
         return Replays, ()
@@ -69,20 +75,22 @@ class Replays:
             return None
         if STATE.tracer is not None or not compiles():
             return None
-        settings = _settings(model)
-        shapes = [(a.shape, a.dtype) for a in batch]
-        kind = (*shapes, _workers(), *map(id, settings))
+        if self._settings is None or not self._settings.hold(model, parameters):
+            new = _Settings(model, parameters)
+            known = [kind[-1] for kind in self._steps]
+            self._settings = next((old for old in known if old.key == new.key), new)
+        kind = (*[(a.shape, a.dtype) for a in batch], _workers(), self._settings)
         if kind not in self._steps:
             if len(self._steps) >= KINDS:
                 del self._steps[next(iter(self._steps))]
             worth_while = _is_steady(model) and _is_small([*batch, *arrays_of(parameters)])
-            self._steps[kind] = _Step(settings) if worth_while else None
+            self._steps[kind] = _Step() if worth_while else None
             return None
         step = self._steps[kind]
         if step is None:
             return None
         if step.program is not None:
-            return step.play(batch, parameters)
+            return step.play(model, batch, parameters)
         found = step.write(model, batch, parameters)
         if step.program is None:
             self._steps[kind] = None
@@ -92,25 +100,28 @@ class Replays:
 class _Step:
     """A step of one kind: its program, and the arrays where numbers come in and go out."""
 
-    def __init__(self, settings: list[Any]) -> None:
+    def __init__(self) -> None:
         self.program: Program | None = None
-        self._settings = settings  # lest something else gets the identity of one of them
-        self._inputs: list[Array] = []
+        self._batch: list[Array] = []
+        self._values = np.empty(0)  # of all parameters
         self._frozen: list[tuple[Tensor, Array]] = []
         self._found = Slopes(np.empty(0), None, [], [])
+        self._gradients: list[Array] = []  # flat
 
     def write(self, model: Model, batch: Sequence[Array], parameters: Sequence[Tensor]) -> Slopes:
         """Take a step in the usual way, on arrays of our own, and write it down."""
         before = arrays_of(parameters)
-        self._inputs = [a.copy() for a in (*batch, *before)]
+        self._batch, values = [a.copy() for a in batch], Bundle()
+        self._values = values.joined(before)
         # Views: what is recorded is locked, and these arrays will be given new numbers.
-        own = [a[...] for a in self._inputs]
-        given = [wrap(a) for a in own[: len(batch)]]
+        given = [wrap(a[...]) for a in self._batch]
         trained = {id(p) for p in parameters}
         fixed = [p for p in model.parameters() if id(p) not in trained]
         program = Program([*given, *parameters, *fixed])
         try:
-            for parameter, array in zip(parameters, own[len(batch) :], strict=True):
+            for parameter, array in zip(
+                parameters, values.split(self._values, before), strict=True
+            ):
                 parameter._data = array
             with writing(program):
                 self._found = slopes_of(model, given, parameters)
@@ -118,11 +129,16 @@ class _Step:
             for parameter, array in zip(parameters, before, strict=True):
                 parameter._data = array
         self._frozen = [(p, p._data) for p in fixed if program.uses(p)]
+        found = [g._data for g in self._found.gradients if g is not None]
+        if program.refusal is None and len(found) == len(before) and _are_flat(found):
+            self._gradients = [g.reshape(-1) for g in found]
         if program.refusal is None:
             self.program = program
         return self._results()
 
-    def play(self, batch: Sequence[Array], parameters: Sequence[Tensor]) -> Slopes | None:
+    def play(
+        self, model: Model, batch: Sequence[Array], parameters: Sequence[Tensor]
+    ) -> Slopes | None:
         """The step on other numbers; None where it cannot be done now."""
         if any(p._data is not array for p, array in self._frozen) or self.program is None:
             self.program = None
@@ -130,8 +146,9 @@ class _Step:
         if not Team.lock.acquire(blocking=False):
             return None
         try:
-            for array, new in zip(self._inputs, (*batch, *arrays_of(parameters)), strict=True):
+            for array, new in zip(self._batch, batch, strict=True):
                 array[...] = new
+            self._values[...] = model.optimizer.values_of(parameters)
             self.program.play()
             return self._results()
         finally:
@@ -142,18 +159,49 @@ class _Step:
         loss, prediction, gradients, deferred = self._found
         if prediction is not None:
             prediction = wrap(prediction._data.copy())
-        copies = [None if g is None else wrap(g._data.copy()) for g in gradients]
+        copies: list[Tensor | None] | Array
+        if self._gradients:
+            copies = np.concatenate(self._gradients)
+        else:
+            copies = [None if g is None else wrap(g._data.copy()) for g in gradients]
         return Slopes(loss.copy(), prediction, copies, deferred)
 
 
-def _settings(model: Model) -> list[Any]:
-    """All that decides what a step does, besides the shapes of its arrays."""
-    settings: list[Any] = [bool(model.metrics), random.generator()]
-    for part in _parts(model):
-        settings += part, *getattr(part, "__dict__", {}).values()
-    for parameter in model.parameters():
-        settings += parameter, parameter.requires_grad
-    return settings
+class _Settings:
+    """All that decides what a step does, besides the shapes of its arrays.
+
+    That is what the model's parts have as attributes: the very same objects, which have the same
+    ``key``. They are remembered, lest something else gets the identity of one of them.
+    """
+
+    def __init__(self, model: Model, parameters: Sequence[Tensor]) -> None:
+        parts = _parts(model)
+        self._parts = parts
+        dicts = [vars(part) for part in parts if hasattr(part, "__dict__")]
+        self._dicts = [*dicts, *[layer.parameters for layer in model.layers]]
+        self._values = self._now(model, parameters)
+        self.key = tuple(map(id, self._values))
+
+    def hold(self, model: Model, parameters: Sequence[Tensor]) -> bool:
+        """Whether nothing has changed."""
+        values = self._now(model, parameters)
+        return len(values) == len(self._values) and all(map(operator.is_, values, self._values))
+
+    def _now(self, model: Model, parameters: Sequence[Tensor]) -> list[Any]:
+        regularized = [layer.regularizers.values() for layer in model.layers if layer.regularizers]
+        return [
+            bool(model.metrics),
+            random.generator(),
+            model.loss,
+            *model.layers,
+            *chain.from_iterable(regularized),
+            *parameters,
+            *chain.from_iterable(map(dict.values, self._dicts)),
+        ]
+
+
+def _are_flat(arrays: Sequence[Array]) -> bool:
+    return all(a.flags.c_contiguous and a.dtype == np.float32 for a in arrays)
 
 
 def _parts(model: Model) -> list[Any]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minnet.bundles import Bundle
 from minnet.divergence import place_of
 from minnet.errors import ArgumentError, DtypeError, NumberError, ShapeError, mismatch
 from minnet.recording import apply_deferred, no_grad
-from minnet.replay import slopes_of
+from minnet.replay import arrays_of, slopes_of
 from minnet.several import as_tensors
 from minnet.tensor import Array, Tensor, wrap
 
@@ -79,12 +80,19 @@ def train_step(
     value = float(loss)
     if not math.isfinite(value):
         raise _diverged(model, place, f"loss {value}", (x, y, weights))
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        if gradient is not None and not math.isfinite(_squared_length(gradient._data)):
-            received = f"too large a gradient of {parameter.name!r}"
-            raise _diverged(model, place, received, (x, y, weights))
-    model.optimizer.step(parameters, gradients, value)
-    apply_deferred(deferred)
+    if isinstance(gradients, np.ndarray) and not math.isfinite(_squared_length(gradients)):
+        split = Bundle().split(gradients, arrays_of(parameters))  # to find out which one it is
+        gradients = [wrap(gradient) for gradient in split]
+    if isinstance(gradients, np.ndarray):
+        model.optimizer.step_at_once(parameters, gradients, value)
+    else:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None and not math.isfinite(_squared_length(gradient._data)):
+                received = f"too large a gradient of {parameter.name!r}"
+                raise _diverged(model, place, received, (x, y, weights))
+        model.optimizer.step(parameters, gradients, value)
+    if deferred:
+        apply_deferred(deferred)
     return _values(model, value, prediction, y)
 
 

@@ -19,7 +19,7 @@ ROOT = Path(minnet.__file__).parent
 LAYERS = [
     ["console", "errors", "interrupts"],
     ["configs", "files", "tensor"],
-    ["plots", "program"],
+    ["bundles", "plots", "program"],
     ["checks", "several"],
     [
         "kernels.geometry",

@@ -264,6 +264,108 @@ def test_dtype_and_shape_stay_and_arrays_are_new(name: str, dtype: Any, shape: A
     assert optimizer.iterations == 4
 
 
+# -- all parameters at once ------------------------------------------------------------------------
+
+
+def at_once(
+    optimizer: Optimizer, between: Callable[[int, list[Tensor]], None], together: bool
+) -> list[Any]:
+    """What there is after some steps: the parameters, and what is remembered of them."""
+    parameters = [Tensor(w, requires_grad=True, name=f"p{i}") for i, w in enumerate(FIRST)]
+    for step in range(6):
+        found = slopes(step, [p.data for p in parameters])
+        if together:
+            flat = np.concatenate([g.reshape(-1) for g in found])
+            optimizer.step_at_once(parameters, flat, 2.0 + step)
+        else:
+            optimizer.step(parameters, [wrap(g) for g in found], 2.0 + step)
+        between(step, parameters)
+    return [*[p.data for p in parameters], *optimizer.state_arrays().values()]
+
+
+def nothing(step: int, parameters: list[Tensor]) -> None:
+    pass
+
+
+def assert_the_same_at_once(
+    make: Callable[[], Optimizer], between: Callable[[int, list[Tensor]], None] = nothing
+) -> None:
+    one_by_one, together = at_once(make(), between, False), at_once(make(), between, True)
+    for a, b in zip(one_by_one, together, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_all_at_once_is_one_by_one_to_the_last_bit(name: str) -> None:
+    assert_the_same_at_once(lambda: ALL[name](0.05))
+
+
+def test_at_once_after_weights_were_changed_in_between() -> None:
+    def between(step: int, parameters: list[Tensor]) -> None:
+        first, second = parameters
+        if step == 1:
+            second.data = second.data * 2
+        elif step == 2:
+            second.data[0] = 7.0  # in its place
+        elif step == 3:
+            first.data = first.data.copy()
+
+    assert_the_same_at_once(lambda: Adam(0.1), between)
+
+
+def test_at_once_after_two_parameters_have_changed_places() -> None:
+    found = []
+    for together in (False, True):
+        a, b = (Tensor(np.full(3, v), requires_grad=True, name=str(v)) for v in (1.0, 2.0))
+        optimizer = SGD(0.5)
+        for _ in range(3):
+            if together:
+                optimizer.step_at_once([a, b], np.array([1.0] * 3 + [10.0] * 3))
+            else:
+                optimizer.step([a, b], [wrap(np.full(3, 1.0)), wrap(np.full(3, 10.0))])
+            a.data, b.data = b.data, a.data
+        found.append((a.data.tolist(), b.data.tolist()))
+    assert found[0] == found[1]
+
+
+def test_at_once_where_parameters_have_rates_or_counts_of_their_own() -> None:
+    class Scaled(Adam):
+        """Looks at a parameter as a whole, and does not say itself that it does not."""
+
+        def update(self, parameter: Any, gradient: Any, lr: Any, state: Any) -> Any:
+            return super().update(parameter, gradient / np.abs(gradient).max(), lr, state)
+
+    def slower(step: int, parameters: list[Tensor]) -> None:
+        parameters[1].lr_multiplier = 0.5
+
+    assert_the_same_at_once(lambda: SGD(0.1, momentum=0.9), slower)
+    assert_the_same_at_once(lambda: Scaled(0.1))
+    late = [Tensor(w, requires_grad=True, name=f"p{i}") for i, w in enumerate(FIRST)]
+    other = [Tensor(w, requires_grad=True, name=f"p{i}") for i, w in enumerate(FIRST)]
+    ours, theirs = Adam(0.1), Adam(0.1)
+    first = np.ones(FIRST[0].shape)
+    ours.step(late[:1], [wrap(first)])  # the other one is thawed after this
+    theirs.step(other[:1], [wrap(first)])
+    ours.step_at_once(late, np.ones(first.size + FIRST[1].size))
+    theirs.step(other, [wrap(first), wrap(np.ones(FIRST[1].shape))])
+    for a, b in zip(late, other, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_a_copy_of_an_optimizer_shares_nothing() -> None:
+    parameters = [Tensor(w, requires_grad=True, name=f"p{i}") for i, w in enumerate(FIRST)]
+    optimizer, flat = SGD(0.1, momentum=0.9), np.ones(sum(w.size for w in FIRST))
+    optimizer.step_at_once(parameters, flat)
+    others, copied = copy.deepcopy((parameters, optimizer))
+    before = [p.data.copy() for p in others]
+    optimizer.step_at_once(parameters, flat)
+    for other, old in zip(others, before, strict=True):
+        np.testing.assert_array_equal(other.data, old)
+    copied.step_at_once(others, flat)
+    for ours, theirs in zip(parameters, others, strict=True):
+        np.testing.assert_array_equal(ours.data, theirs.data)
+
+
 # -- in a model ------------------------------------------------------------------------------------
 
 X, Y = RNG.normal(size=(12, 3)), RNG.integers(0, 2, 12)

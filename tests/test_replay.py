@@ -29,6 +29,7 @@ from minnet import (
 from minnet.autodiff import backpropagate
 from minnet.errors import NumberError
 from minnet.kernels.products import compiles
+from minnet.ops.shape import Reshape
 from minnet.program import Program, Team, worked_out, writing
 from minnet.replay import Replays
 from minnet.tensor import Array, wrap
@@ -105,9 +106,16 @@ def test_steps_are_the_same_to_the_last_bit() -> None:
     assert written(assert_same(digits))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "rmsprop", "adagrad", "clipped"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "shortened", "clipped"],
+)
 def test_with_every_optimizer(optimizer: str) -> None:
-    made = {"momentum": minnet.SGD(0.1, momentum=0.9), "clipped": minnet.SGD(0.1, clipnorm=0.01)}
+    made = {
+        "momentum": minnet.SGD(0.1, momentum=0.9),
+        "shortened": minnet.SGD(0.1, clipnorm=0.01),
+        "clipped": minnet.SGD(0.1, clipvalue=0.001),
+    }
 
     def make() -> Any:
         return compiled(digits(), copy.deepcopy(made.get(optimizer, optimizer)))
@@ -316,6 +324,40 @@ def test_new_weights() -> None:
     assert_same(digits, between=between)
 
 
+def test_weights_that_are_edited_in_their_place() -> None:
+    def between(model: Any, k: int) -> None:
+        bias = model.layers[0].parameters["bias"]
+        bias.data.setflags(write=True)  # a graph that is no longer there had locked it
+        bias.data[1] += 0.5
+
+    assert written(assert_same(digits, between=between))
+
+
+def test_a_layer_that_learns_at_a_rate_of_its_own() -> None:
+    def between(model: Any, k: int) -> None:
+        model.layers[0].lr_multiplier = 1.0 if k < 3 else 0.1
+
+    assert written(assert_same(lambda: compiled(digits(), "adam"), between=between))
+
+
+def test_too_large_a_gradient_is_named() -> None:
+    """The loss is finite, and the square of a gradient is not."""
+
+    def data(k: int) -> tuple[Any, Any]:
+        x = np.full((ROWS, 4), 1.0 if k < STEPS - 1 else 1e12, np.float32)
+        return x, np.zeros((ROWS, 1), np.float32)
+
+    model = Sequential([Dense(1, input_shape=(4,), use_bias=False)], seed=1)
+    model.compile("sgd", "mse")
+    for k in range(STEPS - 1):
+        model.train_on_batch(*data(k))
+    assert written(model)
+    before = model.get_weights()
+    with pytest.raises(NumberError, match="too large a gradient of"):
+        model.train_on_batch(*data(STEPS - 1))
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+
+
 def test_a_setting_that_is_changed() -> None:
     def between(model: Any, k: int) -> None:
         if k == 3:
@@ -340,6 +382,41 @@ def test_a_layer_that_is_added() -> None:
             model.add(Dense(3, activation="softmax"))
 
     assert_same(digits, between=between)
+
+
+def test_a_layer_without_weights_that_is_added() -> None:
+    def between(model: Any, k: int) -> None:
+        if k == 3:
+            model.add(Activation("softmax"))
+
+    assert_same(digits, between=between)
+
+
+def test_a_frozen_layer_that_gets_another_tensor() -> None:
+    def between(model: Any, k: int) -> None:
+        layer = model.layers[0]
+        layer.trainable = False
+        if k == 3:
+            new = layer.parameters["bias"].data + 1
+            layer.parameters["bias"] = minnet.Tensor(new, name=layer.parameters["bias"].name)
+
+    assert_same(digits, between=between)
+
+
+class Idle(Dense):
+    """A layer with a parameter that nothing depends on."""
+
+    steady = True
+
+    def build(self, input_shape: Any) -> Any:
+        self.add_parameter("idle", (3,), "ones")
+        return super().build(input_shape)
+
+
+def test_a_parameter_that_the_loss_does_not_depend_on() -> None:
+    model = assert_same(lambda: chain(Idle(9)))
+    assert written(model)
+    np.testing.assert_array_equal(model.layers[2].parameters["idle"].data, 1)
 
 
 def test_metrics_that_come_and_go() -> None:
@@ -513,6 +590,24 @@ def test_numbers_that_follow_from_nothing_known_refuse_a_program() -> None:
             minnet.ops.relu(minnet.ops.linear(x, w, b))
         assert (program.refusal is not None) == refused
         assert bool(len(program)) != refused
+
+
+def test_what_gives_back_what_it_was_given_is_asked_again() -> None:
+    """It may have looked at the numbers, unless it is an operation that only moves them."""
+
+    def checked(a: Array) -> Array:
+        if a.min() < 0:
+            raise NumberError("below zero")
+        return a
+
+    x, program = np.ones((2, 3), np.float32), Program([])
+    with writing(program):
+        assert worked_out(checked, x) is x
+        worked_out(Reshape((3, 2)).value, x)
+    assert len(program) == 1
+    x[0] = -1
+    with pytest.raises(NumberError, match="below zero"):
+        program.play()
 
 
 def test_gradients_that_are_found_together_by_an_operation_of_ones_own() -> None:

@@ -21,6 +21,7 @@ class Adagrad(Optimizer):
     :class:`~minnet.optimizers.Optimizer`.
     """
 
+    elementwise = True
     rule = "sum of squares ← sum + gradient²; new weight = weight − rate × gradient / √sum"
 
     def __init__(
@@ -59,6 +60,7 @@ class EpochAdagrad(Optimizer):
     :class:`~minnet.optimizers.Optimizer`.
     """
 
+    elementwise = True
     rule = "new weight = weight − rate × gradient / scale, from the squares of the epoch before"
 
     def __init__(
@@ -100,6 +102,7 @@ class Adadelta(Optimizer):
     ``**options``: those of :class:`~minnet.optimizers.Optimizer`.
     """
 
+    elementwise = True
     rule = (
         "move = gradient × √mean of moves² / √mean of gradients²; new weight = weight − rate × move"
     )

@@ -24,6 +24,7 @@ class Adam(Optimizer):
     Adam goes without. ``**options``: those of :class:`~minnet.optimizers.Optimizer`.
     """
 
+    elementwise = True
     rule = (
         "m ← beta_1 × m + (1 − beta_1) × gradient; v ← beta_2 × v + (1 − beta_2) × gradient²; "
         "new weight = weight − rate × m / √v"
@@ -72,6 +73,7 @@ class AdamW(Adam):
     of :class:`Adam`.
     """
 
+    elementwise = True
     rule = f"weight ← weight × (1 − rate × weight decay); {Adam.rule}"
 
     def __init__(
@@ -98,6 +100,7 @@ class Eve(Adam):
     ``**options``: those of :class:`Adam`.
     """
 
+    elementwise = True
     rule = f"d ← beta_3 × d + (1 − beta_3) × change of the loss; rate = rate / d; {Adam.rule}"
     shared_names = ("iterations", "d", "loss")
 

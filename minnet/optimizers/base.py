@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minnet import configs, schedules
+from minnet.bundles import Bundle, Bundles
 from minnet.checks import not_negative, positive
 from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.ops.pointwise import maximum, minimum
 from minnet.ops.reduce import sum as total
 from minnet.schedules import Schedule
-from minnet.tensor import Array, Tensor, called
+from minnet.tensor import Array, Tensor, called, wrap
 
 State = dict[str, Any]
 
@@ -43,6 +44,9 @@ class Optimizer:
     """
 
     default_lr: ClassVar[float] = 0.001
+    #: Whether ``update`` treats each number by itself, so that it can be given those of all
+    #: parameters in one array (:meth:`step_at_once`). A subclass does not inherit it.
+    elementwise: ClassVar[bool] = False
     #: The names that ``shared`` may have, besides those of the schedule.
     shared_names: ClassVar[tuple[str, ...]] = ("iterations",)
 
@@ -68,6 +72,7 @@ class Optimizer:
         self.shared: State = self.shared_start()
         self._schedule: Schedule | None = None
         self._loaded: dict[str, State] = {}  # read from a file, waiting for its parameter
+        self._values, self._states = Bundle(), Bundles()
         given = learning_rate if lr is None else lr
         self.lr = self.default_lr if given is None else given
         self.decay = not_negative(f"{kind} decay", decay)
@@ -157,12 +162,42 @@ class Optimizer:
         ``loss``: of the batch, for optimizers that look at it. A new array is assigned each time: a
         graph recorded earlier keeps the old one.
         """
-        # A Python float has no dtype of its own, where a NumPy one would make float32 float64.
-        rate = float(self.rate(self.base_lr, self.shared, loss))
+        rate = self._rate(loss)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 state = self.state_of(parameter)
                 parameter.data = self.moved(parameter, parameter._data, gradient._data, rate, state)
+        self._count(rate)
+
+    def step_at_once(
+        self, parameters: Sequence[Tensor], gradient: Array, loss: float | None = None
+    ) -> None:
+        """:meth:`step`, where all gradients lie one after the other in one flat array."""
+        states = [self.state_of(parameter) for parameter in parameters]
+        values = [parameter._data for parameter in parameters]
+        factors = {getattr(parameter, "lr_multiplier", 1.0) for parameter in parameters}
+        alike = vars(type(self)).get("elementwise") and self.clipnorm is None and len(factors) == 1
+        state = self._states.joined(states, values) if alike else None
+        if state is None:
+            gradients = [wrap(part) for part in Bundle().split(gradient, values)]
+            return self.step(parameters, gradients, loss)
+        rate = self._rate(loss)
+        new = self.moved(parameters[0], self._values.joined(values), gradient, rate, state)
+        for parameter, part in zip(parameters, self._values.split(new, values), strict=True):
+            parameter._data = part
+        self._states.split(state, states, values)
+        return self._count(rate)
+
+    def values_of(self, parameters: Sequence[Tensor]) -> Array:
+        """All their numbers in one flat array, not copied where no other step came in between."""
+        return self._values.joined([parameter._data for parameter in parameters])
+
+    def _rate(self, loss: float | None) -> float:
+        # A Python float has no dtype of its own, where a NumPy one would make float32 float64.
+        return float(self.rate(self.base_lr, self.shared, loss))
+
+    def _count(self, rate: float) -> None:
+        """The end of a step."""
         self.look_back(self.slots.values(), self.shared, rate)
         self.shared["iterations"] += 1
 

@@ -23,6 +23,7 @@ class RMSprop(Optimizer):
     :class:`~minnet.optimizers.Optimizer`.
     """
 
+    elementwise = True
     rule = (
         "mean square ← rho × mean square + (1 − rho) × gradient²; "
         "new weight = weight − rate × gradient / √mean square"

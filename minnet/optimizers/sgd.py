@@ -23,6 +23,7 @@ class SGD(Optimizer):
     lr · g is, with the new v. ``**options``: those of :class:`~minnet.optimizers.Optimizer`.
     """
 
+    elementwise = True
     default_lr = 0.01
 
     def __init__(
