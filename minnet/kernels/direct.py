@@ -26,7 +26,7 @@ from numba import prange
 from minnet.kernels import memory
 from minnet.kernels.geometry import Pair, Window
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
-from minnet.kernels.microkernel import panel_of, product_rows, width_for
+from minnet.kernels.microkernel import panel_of, product_lines, width_for
 from minnet.kernels.panels import flat, pack
 from minnet.kernels.vector import clear, copy, lanes
 from minnet.program import run
@@ -312,7 +312,7 @@ def _band(vectors, part, s, x, start, taps, packed, bias, floor, y, to):
                 target = to + row * s.y_row + group * s.filters + j * width
                 skipped, kept = _tap_range(s, row, in_row)
                 begin = at + skipped * s.depth * width
-                product_rows(
+                product_lines(
                     vectors, pixels, (lines, line, s.y_row), min(s.strip, end - j), s.depth,
                     x, a_at, taps, (skipped, kept),
                     packed, (begin, s.groups * size, s.depth * width, width),

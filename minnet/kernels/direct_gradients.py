@@ -27,7 +27,7 @@ from minnet.kernels import memory, scattered
 from minnet.kernels.direct import Correlation, Place, Shape, Sight, copy_band
 from minnet.kernels.geometry import Window, remainders
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
-from minnet.kernels.microkernel import ONCE, panel_of, product_rows, width_for
+from minnet.kernels.microkernel import panel_of, product_rows, width_for
 from minnet.kernels.panels import flat, pack, pack_panel
 from minnet.kernels.vector import lanes
 from minnet.program import run, worked_out
@@ -253,7 +253,7 @@ def _gradient_band(vectors, where, s, x, start, runs, lines, g, sums, work, view
                 line = (piece * len(runs) + r) * s.run * s.groups + group
                 to = (line * panels + j) * width
                 product_rows(
-                    vectors, s.run, ONCE, 1, s.columns, x, a_at, lines, (0, count),
+                    vectors, s.run, 1, s.columns, x, a_at, lines, (0, count),
                     view, (packed, 0, s.columns * width, width),
                     sums, (to, across, add), None, (0, 0), None,
                 )  # fmt: skip

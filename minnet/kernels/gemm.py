@@ -23,7 +23,7 @@ from numba import prange
 
 from minnet.kernels import memory
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
-from minnet.kernels.microkernel import ONCE, WIDE, panel, panel_of, product_rows
+from minnet.kernels.microkernel import WIDE, panel, panel_of, product_rows
 from minnet.kernels.panels import flat, matrix, pack_panel, padded
 from minnet.kernels.reference import finished
 from minnet.kernels.vector import copy, lanes, load, store
@@ -190,14 +190,14 @@ def _streamed_task(place, sizes, blocks, a, a_row, a_step, b, b_row, bias, floor
             begin, add = (k + few) * b_row, int(few > 0)
             for j in range(left, whole, strip):
                 product_rows(
-                    WIDE, m, ONCE, min(strip, whole - j) // width, here, view, at, None, (0, 1),
+                    WIDE, m, min(strip, whole - j) // width, here, view, at, None, (0, 1),
                     b, (begin + j, width, 0, b_row),
                     work, (sums + j - left, stride, add), bias, (0, 0), c.dtype.type(-np.inf),
                 )  # fmt: skip
             if whole < right:
                 pack_panel(b, begin + whole, b_row, 1, here, right - whole, work, last, width)
                 product_rows(
-                    WIDE, m, ONCE, 1, here, view, at, None, (0, 1),
+                    WIDE, m, 1, here, view, at, None, (0, 1),
                     view, (last, 0, 0, width),
                     work, (sums + whole - left, stride, add), bias, (0, 0), c.dtype.type(-np.inf),
                 )  # fmt: skip
@@ -240,7 +240,7 @@ def _strips(columns, strip, rows, size, a, a_at, b, packed, bias, floor, is_firs
     for j in range(left, right, strip):
         here = min(strip, right - j)
         product_rows(
-            WIDE, rows, ONCE, (here + width - 1) // width, size, a, a_at, None, (0, 1),
+            WIDE, rows, (here + width - 1) // width, size, a, a_at, None, (0, 1),
             b, (packed + (j - left) * size, size * width, 0, width),
             c, (start + j, n, 1 - is_first, here), bias, (j, int(is_first)), floor,
         )  # fmt: skip

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet.kernels.jit import compiled, shared
+from minnet.kernels.jit import compiled, inlined, shared
 from minnet.kernels.tile import MOST_ROWS, ROWS, VECTORS, tile
 from minnet.kernels.vector import lanes
 from minnet.kernels.vector_ir import BYTES
@@ -40,8 +40,6 @@ from minnet.kernels.vector_ir import BYTES
 #: How wide a panel is, as the kernels take it: a tuple with one item for each vector. A tuple's
 #: length is part of its type, so it is known to the compiler.
 WIDE, NARROW = (0,) * VECTORS, (0,) * (VECTORS // 2)
-
-ONCE = 1, 0, 0  # the ``lines`` of a single product
 
 
 def panel_of(dtype: npt.DTypeLike, width: tuple[int, ...] = WIDE) -> int:
@@ -77,7 +75,7 @@ def multiply_rows(
     for i in range(blocks):
         count = rows // (blocks - i)
         product_rows(
-            WIDE, count, ONCE, 1, depth, a, (a_start, a_row, a_step), None, (0, 1),
+            WIDE, count, 1, depth, a, (a_start, a_row, a_step), None, (0, 1),
             b, (b_start, 0, 0, width, fetch, step), c, (c_start, c_row, add), None, (0, 0), None,
         )  # fmt: skip
         rows -= count
@@ -88,14 +86,11 @@ def multiply_rows(
 
 @shared
 def product_rows(
-    width, rows, lines, panels, depth, a, a_at, taps, tap_range, b, b_at, c, c_at, bias, bias_at,
-    floor
-):  # fmt: skip
+    width, rows, panels, depth, a, a_at, taps, tap_range, b, b_at, c, c_at, bias, bias_at, floor
+):
     """C = Σ over taps of A·B, for any number of rows and of panels, with what is done at the end.
 
     ``width``       ``WIDE`` for a whole panel of columns, ``NARROW`` for half of one.
-    ``lines``       (count, a, c): so many of these products, of A and C that each begin so far
-                    after the ones before. A call takes as long as a short product.
     ``a_at``        (start, row, step): element (i, k) of A in tap t is
                     ``a[start + taps[t] + i * row + k * step]``.
     ``tap_range``   (first, count) of the entries of the int64 array ``taps``. Without a table
@@ -111,19 +106,43 @@ def product_rows(
                     added to every row. ``bias`` may be None.
     ``floor``       at last, what is less is replaced by this number; None: nothing is.
     """
+    _tiles(
+        width, rows, panels, depth, a, a_at, taps, tap_range, b, b_at, c, c_at, bias, bias_at, floor
+    )
+
+
+@shared
+def product_lines(
+    width, rows, lines, panels, depth, a, a_at, taps, tap_range, b, b_at, c, c_at, bias, bias_at,
+    floor
+):  # fmt: skip
+    """Several products such as :func:`product_rows` makes, since a call of it takes as long as a
+    short one.
+
+    ``lines``: (count, a, c): so many of them; A and C each begin so far after the ones before.
+    """
+    for line in range(lines[0]):
+        _tiles(
+            width, rows, panels, depth, a, (a_at[0] + line * lines[1], *a_at[1:]), taps, tap_range,
+            b, b_at, c, (c_at[0] + line * lines[2], *c_at[1:]), bias, bias_at, floor
+        )  # fmt: skip
+
+
+@inlined
+def _tiles(
+    width, rows, panels, depth, a, a_at, taps, tap_range, b, b_at, c, c_at, bias, bias_at, floor
+):
     most = MOST_ROWS[len(width)]
     blocks = (rows + most - 1) // most
     size = rows // max(blocks, 1)
     larger = rows - blocks * size  # so many blocks have one row more
-    _, row, step = a_at
-    c_row, rest = c_at[1], c_at[2:]
-    for line in range(lines[0]):
-        start, c_start = a_at[0] + line * lines[1], c_at[0] + line * lines[2]
-        for i in range(blocks):
-            count = size + 1 if i < larger else size
-            tile(
-                width, count, panels, depth, a, (start, row, step), taps, tap_range,
-                b, b_at, c, (c_start, c_row, *rest), bias, bias_at, floor,
-            )  # fmt: skip
-            start += count * row
-            c_start += count * c_row
+    start, row, step = a_at
+    c_start, c_row, rest = c_at[0], c_at[1], c_at[2:]
+    for i in range(blocks):
+        count = size + 1 if i < larger else size
+        tile(
+            width, count, panels, depth, a, (start, row, step), taps, tap_range,
+            b, b_at, c, (c_start, c_row, *rest), bias, bias_at, floor,
+        )  # fmt: skip
+        start += count * row
+        c_start += count * c_row

@@ -24,7 +24,7 @@ from minnet.kernels import memory
 from minnet.kernels.direct import STRIP_BYTES, Shape
 from minnet.kernels.geometry import Window, remainders
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
-from minnet.kernels.microkernel import panel_of, product_rows, width_for
+from minnet.kernels.microkernel import panel_of, product_lines, width_for
 from minnet.kernels.panels import flat, pack
 from minnet.kernels.vector import clear, copy, lanes
 from minnet.program import run
@@ -184,7 +184,7 @@ def _rows(vectors, plan, worker, row, end, g, taps, ranges, packed, dx, work):
     start = (image * s.rows + s.first + place) * s.columns * s.filters
     clear(work, home, (end - row) * s.room)
     for j in range(0, s.panels, s.strip):
-        product_rows(
+        product_lines(
             vectors, s.columns, (end - row, s.columns * s.filters, s.room),
             min(s.strip, s.panels - j), s.filters,
             g, (start, s.filters, 1), taps, (skipped, kept),

@@ -21,8 +21,8 @@ ROWS = 12 if ir.BYTES >= 64 else 6  # of a tile, at most: AVX-512 has 32 registe
 VECTORS = 2 if ir.BYTES >= 32 else 4  # in one row of a panel
 NEIGHBOURS = 4  # rows of A that are found from the same pointer
 UNROLL = 7  # rows up to which two steps of the inner sum are taken between looks at its end
-#: Multiply-adds that a core has in the works at once. Smaller tiles have two sums for each element,
-#: which take turns.
+#: Multiply-adds that a core has in the works at once. Smaller narrow tiles have two sums for each
+#: element, which take turns.
 SUMS = 8
 
 #: How many rows a tile has at most, by its vectors in a row: a narrow one needs no fewer sums.
@@ -147,7 +147,7 @@ class _Emitter:
                     self.builder.store(ir.load(self.builder, bias, self.column(j)), variable)
         sums = [[self.variable(self.builder.load(v)) for v in start] for _ in range(rows)]
         both = [sums]
-        if rows * self.vectors < SUMS and rows <= UNROLL:
+        if self.vectors < VECTORS and rows * self.vectors < SUMS:
             both.append([[self.variable(zero) for _ in start] for _ in range(rows)])
         if self.taps is None:
             self.inner_sum(both, self.a[0], b)

@@ -13,7 +13,7 @@ from kernels_cases import each_dtype
 from numba import njit
 
 from minnet.kernels import gemm
-from minnet.kernels.microkernel import NARROW, ONCE, WIDE, multiply_rows, panel_of, product_rows
+from minnet.kernels.microkernel import NARROW, WIDE, multiply_rows, panel_of, product_rows
 from minnet.kernels.panels import flat
 from minnet.tensor import Array
 
@@ -187,7 +187,7 @@ def test_multiply_rows(rows: int, depth: int, dtype: Any) -> None:
 def _tapped(width, rows, panels, depth, a, taps, first, count, b, c, c_row, bias, use, floor):  # type: ignore[no-untyped-def]
     size = depth * (c_row - 1) // panels
     product_rows(
-        width, rows, ONCE, panels, depth, a, (2, 3, 1), taps, (first, count),
+        width, rows, panels, depth, a, (2, 3, 1), taps, (first, count),
         b, (0, count * size, size, (c_row - 1) // panels), c, (1, c_row, 0), bias, (0, use), floor,
     )  # fmt: skip
 
