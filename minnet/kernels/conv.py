@@ -39,7 +39,7 @@ def conv2d(
     algorithm, m = _algorithm(x.shape, w.shape, window, groups, again)
     if algorithm == "winograd":
         u = prepared(w, (m, False), lambda: winograd.transform_weights(w, m), again)
-        return winograd.forward(x, u, b, window.padding, w.shape[3], relu, pool)
+        return winograd.forward(x, u, b, window.padding, w.shape[3], len(w), relu, pool)
     if algorithm == "depthwise":
         y = depthwise.forward(x, w, b, window, relu)
     elif algorithm == "product":
@@ -62,7 +62,7 @@ def conv2d_input_gradient(
     algorithm, m = _algorithm(input_shape, w.shape, window, groups, again)
     if algorithm == "winograd":
         u = prepared(w, (m, True), lambda: winograd.transform_weights(w, m, True), again)
-        return winograd.forward(g, u, None, _opposite(window.padding), w.shape[2])
+        return winograd.forward(g, u, None, _opposite(window), w.shape[2], len(w))
     if algorithm == "depthwise":
         return depthwise.input_gradient(g, w, window, input_shape)
     if algorithm == "product":
@@ -75,7 +75,7 @@ def conv2d_weight_gradient(x: Array, g: Array, window: Window, groups: int) -> A
     shape = *window.size, x.shape[3] // groups, g.shape[3]
     algorithm, m = _algorithm(x.shape, shape, window, groups, True)
     if algorithm == "winograd":
-        return winograd_weights.weight_gradient(x, g, window.padding, m)
+        return winograd_weights.weight_gradient(x, g, window.padding, window.size[0], m)
     if algorithm == "depthwise":
         return depthwise.weight_gradient(x, g, window)
     if algorithm == "product":
@@ -99,7 +99,7 @@ def _algorithm(
         return "product", 0
     if winograd_tiles.accepts(kernel, window, groups):
         places = window.output_size(images[1], images[2])
-        m = winograd_tiles.plan(images[0], *places, inputs, filters, again)
+        m = winograd_tiles.plan(window.size[0], images[0], *places, inputs, filters, again)
         if m is not None:
             return "winograd", m
     return "direct", 0
@@ -110,7 +110,7 @@ def _rows(images: Array) -> Array:
     return images.reshape(-1, images.shape[3])
 
 
-def _opposite(padding: Padding) -> Padding:
+def _opposite(window: Window) -> Padding:
     """The padding with which the gradient, seen through the turned kernel, becomes the input's."""
-    (top, bottom), (left, right) = padding
-    return (2 - top, 2 - bottom), (2 - left, 2 - right)
+    (height, width), ((top, bottom), (left, right)) = window.size, window.padding
+    return (height - 1 - top, height - 1 - bottom), (width - 1 - left, width - 1 - right)

@@ -1,4 +1,4 @@
-"""Convolution with 3x3 kernels in a quarter of the multiplications, and its input gradient.
+"""Convolution with square kernels in a quarter of the multiplications, and its input gradient.
 
 See :mod:`minnet.kernels.winograd_matrices` for why this works. A convolution is three steps:
 
@@ -34,13 +34,14 @@ from minnet.kernels.vector import (
     broadcast,
     lanes,
     load,
+    load_part,
     prefetch,
     prefetch_to_write,
     store,
     store_uncached,
     transpose,
 )
-from minnet.kernels.winograd_matrices import SIZES
+from minnet.kernels.winograd_matrices import lengths
 from minnet.kernels.winograd_tiles import GAP, LINE, Grid, grid, place, read_input, schedule
 from minnet.kernels.winograd_transforms import output_tile, weight_tile
 from minnet.tensor import Array
@@ -71,38 +72,39 @@ def forward(
     bias: Array | None,
     padding: Padding,
     filters: int,
+    taps: int,
     relu: bool = False,
     pool: bool = False,
 ) -> Array:
-    """The convolution of ``x`` (n, height, width, channels) with a 3x3 kernel.
+    """The convolution of ``x`` (n, height, width, channels) with a kernel of ``taps`` x ``taps``.
 
     ``u`` is the kernel after :func:`transform_weights`. ``relu`` replaces negative results by 0,
     ``pool`` then keeps the largest of every 2x2 (an odd last row or column is dropped). NaN stays
-    NaN. With a rotated ``u``, the gradient of a convolution's result and 2 minus each of that
-    convolution's paddings, this is the gradient of its input. Raises
+    NaN. With a rotated ``u``, the gradient of a convolution's result and ``taps`` - 1 minus each of
+    that convolution's paddings, this is the gradient of its input. Raises
     :class:`~minnet.errors.ShapeError` where the images are too small.
     """
-    m = u.shape[0] - 2
-    g = grid(m, x.shape, padding, filters, 2 if pool else 1)
+    m = u.shape[0] - taps + 1
+    g = grid(m, taps, x.shape, padding, filters, 2 if pool else 1)
     y = memory.empty((len(x), g.rows, g.columns, filters), x.dtype)
     if not y.size:
         return y
     workers = workers_for(g.tiles * u.size)
     chunk, phases = schedule(g.tiles, workers)
-    s = _sizes(m, g, chunk, phases, workers, x.dtype)
+    s = _sizes(len(u), g, chunk, phases, workers, x.dtype)
     work = memory.empty(((1 if phases else workers) * s.own,), x.dtype)
     steps = (INPUT, END) if phases else (CHUNKS, INPUT)
     if bias is None:
         bias = np.zeros(filters, x.dtype)
     floor = x.dtype.type(0 if relu else -np.inf)
     _convolve(
-        workers, steps, SIZES[m], g, s,
+        workers, steps, *lengths(m, taps), g, s,
         flat(x), flat(u), flat(bias), floor, y.reshape(-1), work,
     )  # fmt: skip
     return y
 
 
-def _sizes(m: int, g: Grid, chunk: int, phases: bool, workers: int, dtype: Any) -> Sizes:
+def _sizes(n: int, g: Grid, chunk: int, phases: bool, workers: int, dtype: Any) -> Sizes:
     panels = -(-g.filters // panel_of(dtype))
     if phases:
         tasks, chunk, columns = 0, g.tiles, panels
@@ -111,19 +113,19 @@ def _sizes(m: int, g: Grid, chunk: int, phases: bool, workers: int, dtype: Any) 
         chunk, columns = -(-g.tiles // tasks), min(GROUP, panels)
     m_row = columns * panel_of(dtype)
     v_step, m_step = chunk * g.channels + GAP, chunk * m_row + GAP
-    return Sizes(tasks, panels, v_step, m_step, m_row, (m + 2) ** 2 * (v_step + m_step))
+    return Sizes(tasks, panels, v_step, m_step, m_row, n * n * (v_step + m_step))
 
 
 @kernel
-def _convolve(workers, counters, steps, size, g, s, x, u, bias, floor, y, work):
+def _convolve(workers, counters, steps, size, taps, g, s, x, u, bias, floor, y, work):
     for step in range(steps[0], steps[1]):
         start_again(counters)
         for worker in prange(workers):
-            _work(step, np.int64(worker), counters, size, g, s, x, u, bias, floor, y, work)
+            _work(step, np.int64(worker), counters, size, taps, g, s, x, u, bias, floor, y, work)
 
 
 @compiled
-def _work(step, worker, counters, size, g, s, x, u, bias, floor, y, work):
+def _work(step, worker, counters, size, taps, g, s, x, u, bias, floor, y, work):
     """One worker's part of a step: tiles to transform, products, tiles to transform back."""
     points, width = len(size) ** 2, GROUP * panel(u)
     groups = (s.panels + GROUP - 1) // GROUP
@@ -144,7 +146,8 @@ def _work(step, worker, counters, size, g, s, x, u, bias, floor, y, work):
         elif step == OUTPUT:
             writes = task, task + 1
         for tile in range(reads[0], reads[1]):
-            read_input(size, g, x, tile, work, v_start + (tile - first) * g.channels, s.v_step)
+            at = v_start + (tile - first) * g.channels
+            read_input(size, taps, g, x, tile, work, at, s.v_step)
         for j in range(group, last):
             m = m_start if step == CHUNKS else m_start + j * width
             for i in range(xi, last_xi):
@@ -152,7 +155,7 @@ def _work(step, worker, counters, size, g, s, x, u, bias, floor, y, work):
             filters = j * width, min((j + 1) * width, g.filters)
             for tile in range(writes[0], writes[1]):
                 at = m + (tile - first) * s.m_row
-                _write_output(size, g, s, work, at, bias, floor, y, tile, filters)
+                _write_output(size, taps, g, s, work, at, bias, floor, y, tile, filters)
         task = next_task(counters, worker, tasks)
 
 
@@ -171,18 +174,18 @@ def _multiply(points, g, s, u, group, xi, tiles, work, v_start, m_start):
 
 
 @inlined
-def _write_output(size, g, s, work, start, bias, floor, y, tile, filters):
+def _write_output(size, taps, g, s, work, start, bias, floor, y, tile, filters):
     """Transform a tile of M, of the ``filters`` from … to, into results."""
     n = len(size)
-    side = (n - 2) // g.side
+    side = (n - len(taps) + 1) // g.side
     image, down, across = place(g, tile)
     i, j = down * side, across * side
     row = g.columns * g.filters
     to = (image * g.rows + i) * row + j * g.filters
     inner = i + side <= g.rows and j + side <= g.columns
     inside = (0, g.rows - i, 0, g.columns - j)
-    least = broadcast(floor)
-    for f in range(filters[0], filters[1], lanes(y)):
+    least, rest = broadcast(floor), (filters[1] - filters[0]) % lanes(y)
+    for f in range(filters[0], filters[1] - rest, lanes(y)):
         if f % LINE == 0:  # the next tile's results, which else would wait for memory
             for line in range(side * side):
                 next_pixel = to + line // side * row + (side + line % side) * g.filters
@@ -191,32 +194,47 @@ def _write_output(size, g, s, work, start, bias, floor, y, tile, filters):
         target, b = (to + f, row, g.filters), load(bias, f)
         if g.side == 1:
             if inner:
-                output_tile(size, (0,), work, source, b, least, y, target, None)
+                output_tile(size, taps, (0,), work, source, b, least, y, target, None, None)
             else:
-                output_tile(size, (0,), work, source, b, least, y, target, inside)
+                output_tile(size, taps, (0,), work, source, b, least, y, target, inside, None)
         else:  # it has so few results that checking each takes no time
-            output_tile(size, (0, 0), work, source, b, least, y, target, inside)
+            output_tile(size, taps, (0, 0), work, source, b, least, y, target, inside, None)
+    if rest:
+        f = filters[1] - rest
+        source, target = (start + f - filters[0], n * s.m_step, s.m_step), (to + f, row, g.filters)
+        _write_last(size, taps, g, work, source, bias, f, floor, y, target, inside, rest)
+
+
+@compiled
+def _write_last(size, taps, g, work, source, bias, f, floor, y, target, inside, count):
+    """The filters that do not fill a vector; so rare that it has a place of its own."""
+    b, least = load_part(bias, f, count), broadcast(floor)
+    if g.side == 1:
+        output_tile(size, taps, (0,), work, source, b, least, y, target, inside, count)
+    else:
+        output_tile(size, taps, (0, 0), work, source, b, least, y, target, inside, count)
 
 
 # -- weights ---------------------------------------------------------------------------------------
 
 
 def transform_weights(w: Array, m: int, rotated: bool = False) -> Array:
-    """A kernel (3, 3, channels, filters) as :func:`forward` takes it, for tiles of m x m results.
+    """A kernel (r, r, channels, filters) as :func:`forward` takes it, for tiles of m x m results.
 
     ``rotated`` turns it by 180 degrees and swaps channels and filters. The result's shape is
-    ``(m + 2, m + 2, channels, filters)``, after the swap and with the filters rounded up to whole
-    panels, but its numbers are in another order.
+    ``(n, n, channels, filters)``, n = m + r - 1, after the swap and with the filters rounded up to
+    whole panels, but its numbers are in another order.
     """
     channels, filters = w.shape[:1:-1] if rotated else w.shape[2:]
-    n, width = m + 2, panel_of(w.dtype)
+    r = len(w)
+    n, width = m + r - 1, panel_of(w.dtype)
     panels = -(-filters // width)
     u = memory.empty((n, n, channels, panels * width), w.dtype)
     workers = workers_for(u.size)
-    length = n * n * (LANES * width + GAP) + 9 * LANES * width
+    length = n * n * (LANES * width + GAP) + r * r * LANES * width
     work = memory.empty((workers * length,), w.dtype)
     k = Kernel(rotated, channels, filters, panels, length, u.nbytes >= UNCACHED)
-    _transform(workers, SIZES[m], k, flat(w), u.reshape(-1), work)
+    _transform(workers, *lengths(m, r), k, flat(w), u.reshape(-1), work)
     return u
 
 
@@ -232,13 +250,13 @@ class Kernel(NamedTuple):
 
 
 @kernel
-def _transform(workers, counters, size, k, w, u, work):
+def _transform(workers, counters, size, taps, k, w, u, work):
     for worker in prange(workers):
-        _transform_parts(size, k, w, u, work, np.int64(worker), counters)
+        _transform_parts(size, taps, k, w, u, work, np.int64(worker), counters)
 
 
 @compiled
-def _transform_parts(size, k, w, u, work, worker, counters):
+def _transform_parts(size, taps, k, w, u, work, worker, counters):
     """Takes squares of channels and filters, and in them the blocks in the order of memory."""
     n, width, points = lanes(w), panel(w), len(size) ** 2
     step = n * width + GAP  # from one of the n² to the next
@@ -254,11 +272,13 @@ def _transform_parts(size, k, w, u, work, worker, counters):
         blocks = (min(SQUARE, k.channels - first) + n - 1) // n
         for b in range(blocks * panels):
             j, i = (b // blocks, b % blocks) if k.rotated else (b % panels, b // panels)
-            c, filter = first + i * n, (group * GROUP + j) * width
-            _gather(k, w, c, filter, min(width, k.filters - filter), work, near)
+            # What does not fill the last vector of channels is done with some before it, again.
+            c, filter = min(first + i * n, k.channels - n), (group * GROUP + j) * width
+            _gather(taps, k, w, c, filter, min(width, k.filters - filter), work, near)
             for i in range(0, n * width, n):
-                source = (near + i, 3 * n * width, n * width)
-                weight_tile(size, work, source, None, work, (start + i, len(size) * step, step))
+                source = (near + i, len(taps) * n * width, n * width)
+                target = (start + i, len(size) * step, step)
+                weight_tile(size, taps, work, source, None, work, target, None)
             to = ((group * GROUP * points + j) * k.channels + c) * width
             for xi in range(points):
                 _put(k, work, start + xi * step, u, to)
@@ -267,20 +287,27 @@ def _transform_parts(size, k, w, u, work, worker, counters):
 
 
 @inlined
-def _gather(k, w, first, filter, count, near, start):
-    """Copy a block: [9][channels][filters], for one vector of channels and one panel of filters.
+def _gather(taps, k, w, first, filter, count, near, start):
+    """Copy a block: [r²][channels][filters], for one vector of channels and one panel of filters.
 
     Filters that there are not get zeros.
     """
-    n, width = lanes(w), panel(w)
-    for tap in range(9):
+    n, width, last = lanes(w), panel(w), len(taps) ** 2 - 1
+    for tap in range(last + 1):
         for f in range(0, width, n):
-            to = start + tap * n * width + f
-            if f >= count:
+            to, here = start + tap * n * width + f, count - f
+            turned = ((last - tap) * k.filters + filter + f) * k.channels + first
+            if here < n:  # some of them, or none
+                at = (tap * k.channels + first) * k.filters + filter + f
                 for i in range(n):
+                    if not k.rotated:
+                        store(near, to + i * width, load_part(w, at + i * k.filters, here))
+                        continue
                     store(near, to + i * width, broadcast(w.dtype.type(0)))
+                    for j in range(here):
+                        near[to + i * width + j] = w[turned + j * k.channels + i]
             elif k.rotated:
-                at = ((8 - tap) * k.filters + filter + f) * k.channels + first
+                at = turned
                 transpose(w, at, k.channels, near, to, width)
                 for i in range(n):  # the block of the next channels
                     prefetch(w, at + i * k.channels + n)

@@ -1,9 +1,11 @@
 """The transforms of Winograd's convolution, as code for whole vectors.
 
 Their matrices, and why they work, are in :mod:`minnet.kernels.winograd_matrices`. The functions
-below transform one tile, ``lanes`` channels at a time. Tiles reach over the border: ``inside`` says
-which rows and columns exist, ``(first row, end, first column, end)``; the others are read as zeros
-and not written. ``None`` says that all exist, and is faster.
+below transform one tile, ``lanes`` channels at a time. ``size`` and ``taps`` are those of
+:func:`minnet.kernels.winograd_matrices.lengths`. Tiles reach over the border: ``inside`` says which
+rows and columns exist, ``(first row, end, first column, end)``; the others are read as zeros and
+not written. In the last vector of a pixel only some channels may exist, ``count`` of them, for
+which the same holds. ``None`` says that all exist, and is faster.
 """
 
 from __future__ import annotations
@@ -112,6 +114,7 @@ class _Tile:
     """Where a tile's vectors are, and which of them exist."""
 
     bounds: Any = None  # first row, end, first column, end
+    mask: Any = None  # the lanes that exist
 
     def __init__(self, context: Any, builder: Any, side: int, array: tuple[Any, Any], at: Any):
         """``side`` rows and columns of ``array``, a type and a value, from ``at`` on."""
@@ -137,6 +140,11 @@ class _Tile:
             own = cgutils.alloca_once(self.builder, zero.type)
         self.builder.store(zero, own)
         self.elsewhere = self.builder.bitcast(own, self.start.type)
+
+    def narrow(self, kind: Any, count: Any) -> None:
+        """Only so many lanes of each vector exist; all do if it is of the type of None."""
+        if not isinstance(kind, types.NoneType):
+            self.mask = ir.first_lanes(self.builder, self.element, count)
 
     def _between(self, first: Any, number: int, end: Any) -> Any:
         here = ir.int64(number)
@@ -168,13 +176,21 @@ class _Tile:
         """The tile's vectors, column by column."""
         for j, places in enumerate(self._lines(self.column, self.row)):
             places = [self._place(place, i, j) for i, place in enumerate(places)]
-            yield [ir.load(self.builder, place) for place in places]
+            yield [self._load(place) for place in places]
+
+    def _load(self, place: Any) -> Any:
+        if self.mask is None:
+            return ir.load(self.builder, place)
+        return ir.load_part(self.builder, self.mask, place)
 
     def write(self, rows: Iterator[Sequence[Any]]) -> None:
         """Write vectors row by row."""
         for i, places in enumerate(self._lines(self.row, self.column)):
             for j, (place, vector) in enumerate(zip(places, next(rows), strict=True)):
-                ir.store(self.builder, vector, self._place(place, i, j))
+                if self.mask is None:
+                    ir.store(self.builder, vector, self._place(place, i, j))
+                else:
+                    ir.store_part(self.builder, self.mask, vector, self._place(place, i, j))
 
 
 def _indices(side: int, at: Any, inside: Any) -> Iterator[tuple[int, int, int]]:
@@ -185,16 +201,18 @@ def _indices(side: int, at: Any, inside: Any) -> Iterator[tuple[int, int, int]]:
             yield i, j, at[0] + i * at[1] + j * at[2]
 
 
-def _read_tile(side: int, array: Any, at: Any, inside: Any) -> Any:
+def _read_tile(side: int, array: Any, at: Any, inside: Any, count: Any) -> Any:
     tile = np.zeros((side, side, lanes(array)), array.dtype)
+    here = lanes(array) if count is None else count
     for i, j, index in _indices(side, at, inside):
-        tile[i, j] = array[index : index + lanes(array)]
+        tile[i, j, :here] = array[index : index + here]
     return tile
 
 
-def _write_tile(tile: Any, array: Any, at: Any, inside: Any) -> None:
+def _write_tile(tile: Any, array: Any, at: Any, inside: Any, count: Any) -> None:
+    here = lanes(array) if count is None else count
     for i, j, index in _indices(len(tile), at, inside):
-        array[index : index + lanes(array)] = tile[i, j]
+        array[index : index + here] = tile[i, j, :here]
 
 
 def _apply(matrix: Matrix, tile: Any) -> Any:
@@ -205,38 +223,52 @@ def _apply(matrix: Matrix, tile: Any) -> Any:
 # -- the transforms --------------------------------------------------------------------------------
 
 
-def _transform(matrix_of: Callable[[Matrices], Matrix]) -> Any:
-    """A function ``(size, source, source_at, inside, target, target_at)``.
+def _found(size: Any, taps: Any) -> Matrices:
+    return matrices(len(size) - len(taps) + 1, len(taps))
+
+
+def _transform(matrix_of: Callable[[Matrices], Matrix], narrows: str = "source") -> Any:
+    """A function ``(size, taps, source, source_at, inside, target, target_at, count)``.
 
     It writes ``matrix @ tile @ matrix.T``. ``source_at`` and ``target_at`` are (start, row,
     column): vector (i, j) begins at ``array[start + i * row + j * column]``. ``inside`` is the
-    source's.
+    source's, ``count`` is that of the one that it ``narrows``.
     """
 
-    def meaning(size: Any, source: Any, at: Any, inside: Any, target: Any, to: Any) -> None:
-        matrix = matrix_of(matrices(len(size) - 2))
-        tile = _read_tile(matrix.shape[1], source, at, inside)
-        _write_tile(_apply(matrix, tile), target, to, None)
+    def meaning(
+        size: Any, taps: Any, source: Any, at: Any, inside: Any, target: Any, to: Any, count: Any
+    ) -> None:
+        matrix = matrix_of(_found(size, taps))
+        read, written = (count, None) if narrows == "source" else (None, count)
+        tile = _read_tile(matrix.shape[1], source, at, inside, read)
+        _write_tile(_apply(matrix, tile), target, to, None, written)
 
     @emitted(meaning)
     def transform(
-        typing: Any, size: Any, source: Any, at: Any, inside: Any, target: Any, to: Any
-    ) -> Any:
-        matrix = matrix_of(matrices(len(size) - 2))
+        typing: Any, size: Any, taps: Any, source: Any, at: Any, inside: Any, target: Any, to: Any,
+        count: Any,
+    ) -> Any:  # fmt: skip
+        matrix = matrix_of(_found(size, taps))
 
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            kinds, (_, source, at, inside, target, to) = signature.args, arguments
-            given = _Tile(context, builder, matrix.shape[1], (kinds[1], source), at)
-            result = _Tile(context, builder, matrix.shape[0], (kinds[4], target), to)
-            given.limit(kinds[3], inside)
+            kinds, (_, _, source, at, inside, target, to, count) = signature.args, arguments
+            given = _Tile(context, builder, matrix.shape[1], (kinds[2], source), at)
+            result = _Tile(context, builder, matrix.shape[0], (kinds[5], target), to)
+            given.limit(kinds[4], inside)
+            (given if narrows == "source" else result).narrow(kinds[7], count)
             sums = _Sums(builder, given.element)
             result.write(_sandwich(sums, matrix, given))
             return context.get_dummy_value()
 
         where = types.UniTuple(types.intp, 3)
-        return types.void(size, source, where, _bounds(inside), target, where), emit
+        given = size, taps, source, where, _bounds(inside), target, where, _number(count)
+        return types.void(*given), emit
 
     return transform
+
+
+def _number(count: Any) -> Any:
+    return count if isinstance(count, types.NoneType) else types.intp
 
 
 def _bounds(inside: Any) -> Any:
@@ -245,50 +277,52 @@ def _bounds(inside: Any) -> Any:
 
 #: n x n pixels to Bᵀ d B.
 input_tile = _transform(lambda m: m.input)
-#: 3 x 3 weights to G g Gᵀ.
+#: r x r weights to G g Gᵀ.
 weight_tile = _transform(lambda m: m.weights)
 #: m x m gradients of the results to A dY Aᵀ.
 gradient_tile = _transform(lambda m: m.output.T)
-#: n x n sums of products to the 3 x 3 weights' gradient Gᵀ S G.
-weight_gradient_tile = _transform(lambda m: m.weights.T)
+#: n x n sums of products to the r x r weights' gradient Gᵀ S G.
+weight_gradient_tile = _transform(lambda m: m.weights.T, narrows="target")
 
 
 def _output_tile(
-    size: Any, block: Any, products: Any, at: Any, bias: Any, floor: Any, y: Any, to: Any,
-    inside: Any,
+    size: Any, taps: Any, block: Any, products: Any, at: Any, bias: Any, floor: Any, y: Any,
+    to: Any, inside: Any, count: Any,
 ) -> None:  # fmt: skip
-    tile = _apply(matrices(len(size) - 2).output, _read_tile(len(size), products, at, None))
+    tile = _apply(_found(size, taps).output, _read_tile(len(size), products, at, None, None))
     side, pooled = len(block), len(tile) // len(block)
     tile = tile.reshape(pooled, side, pooled, side, -1).max(axis=(1, 3)) + bias
-    _write_tile(np.where(tile < floor, floor, tile), y, to, inside)
+    _write_tile(np.where(tile < floor, floor, tile), y, to, inside, count)
 
 
 @emitted(_output_tile)
 def output_tile(
-    typing: Any, size: Any, block: Any, products: Any, at: Any, bias: Any, floor: Any, y: Any,
-    to: Any, inside: Any,
+    typing: Any, size: Any, taps: Any, block: Any, products: Any, at: Any, bias: Any, floor: Any,
+    y: Any, to: Any, inside: Any, count: Any,
 ) -> Any:  # fmt: skip
     """n x n products to m x m results Aᵀ M A, plus ``bias``, and not less than ``floor``.
 
     ``bias`` and ``floor`` are vectors, NaN stays NaN. ``block`` is a tuple with one or two items:
-    with two the tile is halved by taking the largest of each 2 x 2 results. ``inside`` is that of
-    the results, after halving.
+    with two the tile is halved by taking the largest of each 2 x 2 results. ``inside`` and
+    ``count`` are those of the results, after halving.
     """
-    matrix = matrices(len(size) - 2).output
+    matrix = _found(size, taps).output
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds, (_, _, products, at, bias, floor, y, to, inside) = signature.args, arguments
-        given = _Tile(context, builder, matrix.shape[1], (kinds[2], products), at)
-        side = len(kinds[1])
-        result = _Tile(context, builder, matrix.shape[0] // side, (kinds[6], y), to)
-        result.limit(kinds[8], inside)
+        kinds, (products, at, bias, floor, y, to, inside, count) = signature.args, arguments[3:]
+        given = _Tile(context, builder, matrix.shape[1], (kinds[3], products), at)
+        side = len(kinds[2])
+        result = _Tile(context, builder, matrix.shape[0] // side, (kinds[7], y), to)
+        result.limit(kinds[9], inside)
+        result.narrow(kinds[10], count)
         sums = _Sums(builder, given.element)
         rows = _sandwich(sums, matrix, given)
         result.write(_finished(builder, rows, side, bias, floor))
         return context.get_dummy_value()
 
     where = types.UniTuple(types.intp, 3)
-    return types.void(size, block, products, where, bias, floor, y, where, _bounds(inside)), emit
+    given = size, taps, block, products, where, bias, floor, y, where, _bounds(inside)
+    return types.void(*given, _number(count)), emit
 
 
 def _finished(

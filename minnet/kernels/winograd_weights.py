@@ -1,4 +1,4 @@
-"""The gradient of a 3x3 convolution's weights, in a quarter of the multiplications.
+"""The gradient of a square kernel's weights, in a quarter of the multiplications.
 
 The transforms of :mod:`minnet.kernels.winograd_transforms`, once more transposed: from V = Bᵀ d B
 for tiles of the input and Z = A dY Aᵀ for tiles of the result's gradient the sums over all tiles
@@ -27,7 +27,7 @@ from minnet.kernels.jit import compiled, inlined, kernel, next_task, start_again
 from minnet.kernels.microkernel import multiply_rows, panel, panel_of
 from minnet.kernels.panels import flat
 from minnet.kernels.vector import broadcast, lanes, load, store
-from minnet.kernels.winograd_matrices import SIZES
+from minnet.kernels.winograd_matrices import lengths
 from minnet.kernels.winograd_tiles import GAP, Grid, fetch, grid, place, read_input
 from minnet.kernels.winograd_transforms import gradient_tile, weight_gradient_tile
 from minnet.program import run
@@ -60,44 +60,43 @@ class Sizes(NamedTuple):
     own: int  # in a worker's part of the workspace
 
 
-def weight_gradient(x: Array, g: Array, padding: Padding, m: int = 4) -> Array:
-    """The gradient (3, 3, channels, filters) of the weights of a 3x3 convolution.
+def weight_gradient(x: Array, g: Array, padding: Padding, r: int, m: int = 4) -> Array:
+    """The gradient (r, r, channels, filters) of the weights of a convolution.
 
     ``x`` (n, height, width, channels) was its input, ``g`` is the gradient of its result. ``m``:
     the results' tiles have m x m pixels.
     """
-    shape = 3, 3, x.shape[3], g.shape[3]
-    t = grid(m, x.shape, padding, g.shape[3])
+    shape = r, r, x.shape[3], g.shape[3]
+    t = grid(m, r, x.shape, padding, g.shape[3])
+    n = m + r - 1
     if not g.size:
         return memory.zeros(shape, x.dtype)
     dw = memory.empty(shape, x.dtype)
-    workers = workers_for(t.tiles * (m + 2) ** 2 * x.shape[3] * g.shape[3])
-    chunks, alone = schedule(m, t, workers, x.itemsize)
-    s, length = _sizes(m, t, chunks, alone, workers, x.dtype)
+    workers = workers_for(t.tiles * n * n * x.shape[3] * g.shape[3])
+    chunks, alone = schedule(n, t, workers, x.itemsize)
+    s, length = _sizes(n, t, chunks, alone, workers, x.dtype)
     work = memory.empty((length,), x.dtype)
     steps = 2 if alone else 2 * chunks
     used = np.empty(workers, np.int64)
     run(np.copyto, used, 0)
-    _gradient(
-        workers, steps, SIZES[m], t, s, flat(x), flat(g), dw.reshape(-1), work, used
-    )  # fmt: skip
+    _gradient(workers, steps, *lengths(m, r), t, s, flat(x), flat(g), dw.reshape(-1), work, used)
     return dw
 
 
-def schedule(m: int, t: Grid, workers: int, itemsize: int) -> tuple[int, bool]:
+def schedule(n: int, t: Grid, workers: int, itemsize: int) -> tuple[int, bool]:
     """How many chunks there are, and whether each worker takes some of its own."""
     chunks = -(-t.tiles // CHUNK)
-    sums = (m + 2) ** 2 * t.channels * t.filters * itemsize
+    sums = n * n * t.channels * t.filters * itemsize
     if workers * sums <= ALONE and t.tiles >= CHUNK // 2 * workers:
         return -(-chunks // workers) * workers, True
     return chunks, False
 
 
 def _sizes(
-    m: int, t: Grid, chunks: int, alone: bool, workers: int, dtype: Any
+    n: int, t: Grid, chunks: int, alone: bool, workers: int, dtype: Any
 ) -> tuple[Sizes, int]:
     """The sizes, and how long the workspace is."""
-    points, width = (m + 2) ** 2, panel_of(dtype)
+    points, width = n * n, panel_of(dtype)
     panels, chunk = -(-t.filters // width), -(-t.tiles // chunks)
     group, rows = min(GROUP, panels), min(ROWS, t.channels)
     while not alone and group > 1 and _blocks(t, panels, group, rows) < 4 * workers:
@@ -123,15 +122,16 @@ def _blocks(t: Grid, panels: int, group: int, rows: int) -> int:
 
 
 @kernel
-def _gradient(workers, counters, steps, size, t, s, x, g, dw, work, used):
+def _gradient(workers, counters, steps, size, taps, t, s, x, g, dw, work, used):
     for step in range(steps):
         start_again(counters)
         for worker in prange(workers):
-            _work(step, np.int64(worker), workers, counters, size, t, s, x, g, dw, work, used)
+            task = step, np.int64(worker), workers
+            _work(*task, counters, size, taps, t, s, x, g, dw, work, used)
 
 
 @compiled
-def _work(step, worker, workers, counters, size, t, s, x, g, dw, work, used):
+def _work(step, worker, workers, counters, size, taps, t, s, x, g, dw, work, used):
     """One worker's part of a step: tiles to transform, blocks to add to and to transform back."""
     kind = step if s.alone else INPUT + step % 2
     chunk = step // 2
@@ -155,7 +155,7 @@ def _work(step, worker, workers, counters, size, t, s, x, g, dw, work, used):
         elif kind == INPUT:
             tiles, blocks = (first + task, min(first + task + 1, end)), (0, 0)
         for tile in range(tiles[0], tiles[1]):
-            _read(size, t, s, x, g, tile, work, v, z, tile - first)
+            _read(size, taps, t, s, x, g, tile, work, v, z, tile - first)
         for block in range(blocks[0], blocks[1]):
             if kind == TOTAL:
                 at = _total(s, used, work, sums - v + block * s.block)
@@ -164,17 +164,17 @@ def _work(step, worker, workers, counters, size, t, s, x, g, dw, work, used):
                 add = used[worker] if kind == CHUNKS else chunk
                 _add(len(size) ** 2, t, s, block, end - first, work, v, z, at, add)
             if kind == TOTAL or (kind == PRODUCT and chunk == s.chunks - 1):
-                _finish(size, t, s, block, work, at, dw)
+                _finish(size, taps, t, s, block, work, at, dw)
         used[worker] += kind == CHUNKS
         task = task + 1 if mine else next_task(counters, worker, tasks)
 
 
 @inlined
-def _read(size, t, s, x, g, tile, work, v, z, number):
+def _read(size, taps, t, s, x, g, tile, work, v, z, number):
     """Transform a tile of the input and of the gradient: the chunk's ``number``-th tile."""
-    read_input(size, t, x, tile, work, v + number * s.v_row, s.v_step)
+    read_input(size, taps, t, x, tile, work, v + number * s.v_row, s.v_step)
     n, width = len(size), panel(g)
-    m = n - 2
+    m = n - len(taps) + 1
     image, down, across = place(t, tile)
     i, j = down * m, across * m
     row = t.columns * t.filters
@@ -190,10 +190,26 @@ def _read(size, t, s, x, g, tile, work, v, z, number):
             continue
         fetch(g, at + m * t.filters, m, row, m, t.filters, f)
         source = (at + f, row, t.filters)
-        if inner:
-            gradient_tile(size, g, source, None, work, target)
+        count = t.filters - f
+        if count < lanes(g):
+            _read_last(size, taps, g, source, inside, work, target, count)
+        elif inner:
+            gradient_tile(size, taps, g, source, None, work, target, None)
         else:
-            gradient_tile(size, g, source, inside, work, target)
+            gradient_tile(size, taps, g, source, inside, work, target, None)
+
+
+# What does not fill a vector is so rare that it has places of its own.
+
+
+@compiled
+def _read_last(size, taps, g, source, inside, work, target, count):
+    gradient_tile(size, taps, g, source, inside, work, target, count)
+
+
+@compiled
+def _finish_last(size, taps, work, source, dw, to, count):
+    weight_gradient_tile(size, taps, work, source, None, dw, to, count)
 
 
 @inlined
@@ -220,7 +236,7 @@ def _add(points, t, s, block, tiles, work, v, z, at, add):
 
 
 @inlined
-def _finish(size, t, s, block, work, at, dw):
+def _finish(size, taps, t, s, block, work, at, dw):
     """Transform a block of S into gradients of weights."""
     first, end, c, stop = _bounds(t, s, block)
     n, width = len(size), panel(work)
@@ -230,8 +246,12 @@ def _finish(size, t, s, block, work, at, dw):
         for i in range(c, stop):
             for f in range(0, min(width, t.filters - j * width), lanes(work)):
                 source = (at + f, n * step, step)
-                to = i * t.filters + j * width + f
-                weight_gradient_tile(size, work, source, None, dw, (to, 3 * tap, tap))
+                to = (i * t.filters + j * width + f, len(taps) * tap, tap)
+                count = t.filters - j * width - f
+                if count < lanes(work):
+                    _finish_last(size, taps, work, source, dw, to, count)
+                else:
+                    weight_gradient_tile(size, taps, work, source, None, dw, to, None)
             at += width
 
 

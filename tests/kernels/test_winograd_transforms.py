@@ -12,47 +12,49 @@ from numba import njit
 
 from minnet.kernels import winograd_transforms as transforms
 from minnet.kernels.vector import LANES, broadcast, load
-from minnet.kernels.winograd_matrices import SIZES, matrices
+from minnet.kernels.winograd_matrices import lengths, matrices
 from minnet.tensor import Array
 
-sizes = st.sampled_from(sorted(SIZES))
+#: Results m and taps r.
+SIZES = [(2, 3), (4, 3), (6, 3), (2, 5), (4, 5)]
+sizes = st.sampled_from(SIZES)
 
 
-@pytest.mark.parametrize("m", sorted(SIZES))
-def test_matrices_convolve(m: int) -> None:
+@pytest.mark.parametrize(("m", "r"), SIZES)
+def test_matrices_convolve(m: int, r: int) -> None:
     random = np.random.default_rng(m)
-    d, g = random.standard_normal((m + 2, m + 2)), random.standard_normal((3, 3))
-    found = matrices(m)
+    d, g = random.standard_normal((m + r - 1, m + r - 1)), random.standard_normal((r, r))
+    found = matrices(m, r)
     transformed = (found.weights @ g @ found.weights.T) * (found.input @ d @ found.input.T)
     y = found.output @ transformed @ found.output.T
-    windows = np.lib.stride_tricks.sliding_window_view(d, (3, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(d, (r, r))
     np.testing.assert_allclose(y, np.einsum("ijrs,rs->ij", windows, g), atol=1e-12)
 
 
 @njit
-def input_tile(size, source, at, inside, target, to):
-    transforms.input_tile(size, source, at, inside, target, to)
+def input_tile(size, taps, source, at, inside, target, to, count):
+    transforms.input_tile(size, taps, source, at, inside, target, to, count)
 
 
 @njit
-def weight_tile(size, source, at, inside, target, to):
-    transforms.weight_tile(size, source, at, inside, target, to)
+def weight_tile(size, taps, source, at, inside, target, to, count):
+    transforms.weight_tile(size, taps, source, at, inside, target, to, count)
 
 
 @njit
-def gradient_tile(size, source, at, inside, target, to):
-    transforms.gradient_tile(size, source, at, inside, target, to)
+def gradient_tile(size, taps, source, at, inside, target, to, count):
+    transforms.gradient_tile(size, taps, source, at, inside, target, to, count)
 
 
 @njit
-def weight_gradient_tile(size, source, at, inside, target, to):
-    transforms.weight_gradient_tile(size, source, at, inside, target, to)
+def weight_gradient_tile(size, taps, source, at, inside, target, to, count):
+    transforms.weight_gradient_tile(size, taps, source, at, inside, target, to, count)
 
 
 @njit
-def output_tile(size, block, products, at, bias, floor, y, to, inside):
+def output_tile(size, taps, block, products, at, bias, floor, y, to, inside, count):
     transforms.output_tile(
-        size, block, products, at, load(bias, 0), broadcast(floor), y, to, inside
+        size, taps, block, products, at, load(bias, 0), broadcast(floor), y, to, inside, count
     )
 
 
@@ -94,20 +96,28 @@ def existing(side: int, inside: tuple[int, int, int, int] | None) -> Array:
     return (i >= top) & (i < bottom) & (j >= left) & (j < right)
 
 
-@given(sizes, st.sampled_from(sorted(TILES)), st.data(), st.integers(0, 2**32 - 1))
-def test_tiles(m: int, name: str, data: Any, seed: int) -> None:
+counts = st.none() | st.integers(0, LANES)
+
+
+@given(sizes, st.sampled_from(sorted(TILES)), counts, st.data(), st.integers(0, 2**32 - 1))
+def test_tiles(size: Any, name: str, count: int | None, data: Any, seed: int) -> None:
     tile, matrix_of = TILES[name]
-    matrix = matrix_of(matrices(m))
+    matrix = matrix_of(matrices(*size))
+    here = LANES if count is None else count
+    read, written = (LANES, here) if name == "weights' gradient" else (here, LANES)
     to_side, side = matrix.shape
     inside = drawn_bounds(data, side)
     source, at = spread(side)
     exists = existing(side, inside)
     given_square = square(source, at, side)  # what does not exist is NaN, which must not be read
-    given_square[exists] = np.random.default_rng(seed).standard_normal((exists.sum(), LANES))
+    numbers = np.random.default_rng(seed).standard_normal((exists.sum(), read))
+    given_square[exists, :read] = numbers
     target, to = spread(to_side)
-    tile(SIZES[m], source, at, inside, target, to)
-    tidy = np.where(exists[..., None], given_square, 0)
+    tile(*lengths(*size), source, at, inside, target, to, count)
+    there = exists[..., None] & (np.arange(LANES) < read)
+    tidy = np.where(there, given_square, 0)
     expected = np.einsum("ia,jb,abl->ijl", matrix, matrix, tidy)
+    expected[..., written:] = np.nan
     found = square(target, to, to_side)
     scale = np.abs(matrix).sum(axis=1).max() ** 2
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * scale)
@@ -115,9 +125,12 @@ def test_tiles(m: int, name: str, data: Any, seed: int) -> None:
     assert np.isnan(target).all()  # nothing was written elsewhere
 
 
-@given(sizes, st.sampled_from([1, 2]), st.booleans(), st.data(), st.integers(0, 2**32 - 1))
-def test_output_tiles(m: int, side: int, relu: bool, data: Any, seed: int) -> None:
-    n, many = m + 2, m // side
+@given(sizes, st.sampled_from([1, 2]), st.booleans(), counts, st.data(), st.integers(0, 2**32 - 1))
+def test_output_tiles(
+    size: Any, side: int, relu: bool, count: int | None, data: Any, seed: int
+) -> None:
+    m, r = size
+    n, many = m + r - 1, m // side
     random = np.random.default_rng(seed)
     source, at = spread(n)
     square(source, at, n)[...] = random.standard_normal((n, n, LANES))
@@ -125,11 +138,13 @@ def test_output_tiles(m: int, side: int, relu: bool, data: Any, seed: int) -> No
     inside = drawn_bounds(data, many)
     target, to = spread(many)
     floor = np.float32(0 if relu else -np.inf)
-    output_tile(SIZES[m], (0,) * side, source, at, bias, floor, target, to, inside)
-    matrix = matrices(m).output
+    output_tile(*lengths(m, r), (0,) * side, source, at, bias, floor, target, to, inside, count)
+    matrix = matrices(m, r).output
     y = np.einsum("ia,jb,abl->ijl", matrix, matrix, square(source, at, n)) + bias
     y = y.reshape(many, side, many, side, LANES).max(axis=(1, 3))
-    expected = np.where(existing(many, inside)[..., None], np.maximum(y, floor), np.nan)
+    lane = np.arange(LANES) < (LANES if count is None else count)
+    there = existing(many, inside)[..., None] & lane
+    expected = np.where(there, np.maximum(y, floor), np.nan)
     found = square(target, to, many)
     scale = np.abs(matrix).sum(axis=1).max() ** 2
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * scale)
@@ -138,8 +153,9 @@ def test_output_tiles(m: int, side: int, relu: bool, data: Any, seed: int) -> No
 
 
 @given(sizes, st.integers(0, 3), st.data())
-def test_nan_survives_bias_relu_and_pooling(m: int, lane: int, data: Any) -> None:
-    n = m + 2
+def test_nan_survives_bias_relu_and_pooling(size: Any, lane: int, data: Any) -> None:
+    m, r = size
+    n = m + r - 1
     source, at = spread(n)
     products = square(source, at, n)
     products[...] = 1.0
@@ -147,6 +163,7 @@ def test_nan_survives_bias_relu_and_pooling(m: int, lane: int, data: Any) -> Non
     bias = np.zeros(LANES, np.float32)
     for side in (1, 2):
         target, to = spread(m // side)
-        output_tile(SIZES[m], (0,) * side, source, at, bias, np.float32(0), target, to, None)
+        floor = np.float32(0)
+        output_tile(*lengths(m, r), (0,) * side, source, at, bias, floor, target, to, None, None)
         found = np.isnan(square(target, to, m // side)).any(axis=(0, 1))
         assert found[lane] and found.sum() == 1
