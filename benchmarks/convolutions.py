@@ -69,6 +69,7 @@ CASES = [
     Case(8, 56, 64, 256, 1),
     *[Case(32, size, 6, 16, 5, valid=True) for size in (12, 16, 20, 28)],
     Case(8, 28, 32, 64, 5),
+    Case(8, 27, 96, 256, 5),  # AlexNet's second layer
     Case(1, 224, 3, 64, 7, stride=2),
     Case(8, 224, 3, 64, 7, stride=2),
     Case(8, 56, 64, 128, 3, stride=2),
