@@ -31,6 +31,7 @@ Shape = tuple[int, ...]
 PARTS = 16
 USUAL = (3, 5)  # taps in a row of a window that has a forward kernel of its own
 UNKNOWN = (0,), (0,)
+LINE = 64  # bytes in a line of the cache
 BAND = 8  # rows of a task: neighbours, for their windows see the same rows
 
 
@@ -165,7 +166,7 @@ def _forward_row(kw, across, p, task, x, w, bias, floor, y):
         at = start + j * p.across - p.left
         for row in range(p.down):  # what the next row's windows see and this one's do not
             below = (at + ((p.kh - 1) * p.dh + 1 + row) * p.width) * p.channels
-            for k in range(below, below + 4 * p.across * p.channels, 2 * lanes(x)):
+            for k in range(below, below + 4 * p.across * p.channels, LINE // x.itemsize):
                 prefetch(x, k)
         _four_places(kw, across, p, rows, at, x, w, bias, floor, y, to + j)
     for j in range(first):
