@@ -13,6 +13,16 @@ import numpy as np
 from minnet.tensor import Array
 
 
+def parts_of(whole: Array, like: Sequence[Array]) -> list[Array]:
+    """Views of a flat array, one after the other, in the shapes of these arrays."""
+    parts, start = [], 0
+    for array in like:
+        end = start + array.size
+        parts.append(whole[start:end].reshape(array.shape))
+        start = end
+    return parts
+
+
 class Bundle:
     """Remembers the arrays that it was split into last, which may come back as they were."""
 
@@ -24,14 +34,9 @@ class Bundle:
         return Bundle, ()  # copies of the parts would not be parts of the copy
 
     def split(self, whole: Array, like: Sequence[Array]) -> list[Array]:
-        """Views of a flat array, one after the other, in the shapes of these arrays."""
-        parts, start = [], 0
-        for array in like:
-            end = start + array.size
-            parts.append(whole[start:end].reshape(array.shape))
-            start = end
-        self._whole, self._parts = whole, parts
-        return parts
+        """Its :func:`parts_of`, which are remembered."""
+        self._whole, self._parts = whole, parts_of(whole, like)
+        return self._parts
 
     def joined(self, arrays: Sequence[Array]) -> Array:
         """All their numbers, flat; without copying them where they are the parts."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from minnet import random
 from minnet.autodiff import backpropagate
-from minnet.bundles import Bundle
+from minnet.bundles import parts_of
 from minnet.kernels.products import compiles
 from minnet.layers.activations import ACTIVATIONS
 from minnet.program import MOST, Program, Team, writing
@@ -111,17 +111,15 @@ class _Step:
     def write(self, model: Model, batch: Sequence[Array], parameters: Sequence[Tensor]) -> Slopes:
         """Take a step in the usual way, on arrays of our own, and write it down."""
         before = arrays_of(parameters)
-        self._batch, values = [a.copy() for a in batch], Bundle()
-        self._values = values.joined(before)
+        self._batch = [a.copy() for a in batch]
+        self._values = np.concatenate([a.reshape(-1) for a in before])
         # Views: what is recorded is locked, and these arrays will be given new numbers.
         given = [wrap(a[...]) for a in self._batch]
         trained = {id(p) for p in parameters}
         fixed = [p for p in model.parameters() if id(p) not in trained]
         program = Program([*given, *parameters, *fixed])
         try:
-            for parameter, array in zip(
-                parameters, values.split(self._values, before), strict=True
-            ):
+            for parameter, array in zip(parameters, parts_of(self._values, before), strict=True):
                 parameter._data = array
             with writing(program):
                 self._found = slopes_of(model, given, parameters)
@@ -129,11 +127,11 @@ class _Step:
             for parameter, array in zip(parameters, before, strict=True):
                 parameter._data = array
         self._frozen = [(p, p._data) for p in fixed if program.uses(p)]
-        found = [g._data for g in self._found.gradients if g is not None]
-        if program.refusal is None and len(found) == len(before) and _are_flat(found):
-            self._gradients = [g.reshape(-1) for g in found]
         if program.refusal is None:
             self.program = program
+            found = [g._data for g in self._found.gradients if g is not None]
+            if len(found) == len(before) and _are_flat(found):
+                self._gradients = [g.reshape(-1) for g in found]
         return self._results()
 
     def play(
@@ -175,9 +173,7 @@ class _Settings:
     """
 
     def __init__(self, model: Model, parameters: Sequence[Tensor]) -> None:
-        parts = _parts(model)
-        self._parts = parts
-        dicts = [vars(part) for part in parts if hasattr(part, "__dict__")]
+        dicts = [vars(part) for part in _parts(model) if hasattr(part, "__dict__")]
         self._dicts = [*dicts, *[layer.parameters for layer in model.layers]]
         self._values = self._now(model, parameters)
         self.key = tuple(map(id, self._values))

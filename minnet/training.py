@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minnet.bundles import Bundle
+from minnet.bundles import parts_of
 from minnet.divergence import place_of
 from minnet.errors import ArgumentError, DtypeError, NumberError, ShapeError, mismatch
 from minnet.recording import apply_deferred, no_grad
@@ -81,8 +81,8 @@ def train_step(
     if not math.isfinite(value):
         raise _diverged(model, place, f"loss {value}", (x, y, weights))
     if isinstance(gradients, np.ndarray) and not math.isfinite(_squared_length(gradients)):
-        split = Bundle().split(gradients, arrays_of(parameters))  # to find out which one it is
-        gradients = [wrap(gradient) for gradient in split]
+        # Which one is it?
+        gradients = [wrap(part) for part in parts_of(gradients, arrays_of(parameters))]
     if isinstance(gradients, np.ndarray):
         model.optimizer.step_at_once(parameters, gradients, value)
     else:

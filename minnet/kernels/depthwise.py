@@ -19,6 +19,7 @@ from numba import prange
 from minnet.kernels import memory
 from minnet.kernels.geometry import Window
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
+from minnet.kernels.memory import ALIGNMENT
 from minnet.kernels.panels import flat
 from minnet.kernels.vector import at_least, broadcast, fma, lanes, load, prefetch, store
 from minnet.program import run, worked_out
@@ -31,7 +32,6 @@ Shape = tuple[int, ...]
 PARTS = 16
 USUAL = (3, 5)  # taps in a row of a window that has a forward kernel of its own
 UNKNOWN = (0,), (0,)
-LINE = 64  # bytes in a line of the cache
 BAND = 8  # rows of a task: neighbours, for their windows see the same rows
 
 
@@ -166,7 +166,7 @@ def _forward_row(kw, across, p, task, x, w, bias, floor, y):
         at = start + j * p.across - p.left
         for row in range(p.down):  # what the next row's windows see and this one's do not
             below = (at + ((p.kh - 1) * p.dh + 1 + row) * p.width) * p.channels
-            for k in range(below, below + 4 * p.across * p.channels, LINE // x.itemsize):
+            for k in range(below, below + 4 * p.across * p.channels, ALIGNMENT // x.itemsize):
                 prefetch(x, k)
         _four_places(kw, across, p, rows, at, x, w, bias, floor, y, to + j)
     for j in range(first):

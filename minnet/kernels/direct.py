@@ -26,7 +26,7 @@ from numba import prange
 from minnet.kernels import memory
 from minnet.kernels.geometry import Pair, Window
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
-from minnet.kernels.microkernel import panel_of, product_lines, width_for
+from minnet.kernels.microkernel import filled, panel_of, product_lines, width_for
 from minnet.kernels.panels import flat, pack
 from minnet.kernels.vector import clear, copy, lanes
 from minnet.program import run
@@ -157,8 +157,7 @@ class Correlation:
         self._arguments = shape, sight, groups, filters, places, place, dtype
         self._groups, self._filters = groups, filters
         self._width = width_for(filters, dtype)
-        panel = panel_of(dtype, self._width)
-        self._whole = -(-filters // panel) * panel
+        self._whole = filled(filters, dtype)
         self._no_bias = flat(np.zeros(groups * self._whole, dtype))
         self._floors = dtype.type(-np.inf), dtype.type(0)
         depth = sight.size[0] * sight.size[1] * shape[3]

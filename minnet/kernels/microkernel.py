@@ -52,6 +52,12 @@ def width_for(columns: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
     return NARROW if columns <= panel_of(dtype, NARROW) else WIDE
 
 
+def filled(columns: int, dtype: npt.DTypeLike, width: tuple[int, ...] | None = None) -> int:
+    """How many columns the panels of a matrix have, those included that are empty."""
+    size = panel_of(dtype, width or width_for(columns, dtype))
+    return -(-columns // size) * size
+
+
 @compiled
 def panel(array: Any) -> Any:
     """:func:`panel_of` the array's dtype for a whole panel, for compiled code."""

@@ -133,7 +133,7 @@ def clear(dx: Any, pixel: int, end: int, channels: int, start: int, stop: int) -
 def give_to_fours(
     first: int, end: int, g: Any, places: Any, dx: Any, rows: Any, columns: Any, sizes: Any
 ) -> None:
-    """The same for some rows of places, where 2x2 taps tile the image."""
+    """What :func:`give` does, for some rows of places, where 2x2 taps tile the images."""
     height, width, channels, _, down, across = sizes
     none, taps, rest = broadcast(g.dtype.type(0)), numbers(0, 2, g), channels % lanes(g)
     whole = channels - rest

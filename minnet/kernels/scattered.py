@@ -24,7 +24,7 @@ from minnet.kernels import memory
 from minnet.kernels.direct import STRIP_BYTES, Shape
 from minnet.kernels.geometry import Window, remainders
 from minnet.kernels.jit import compiled, kernel, next_task, workers_for
-from minnet.kernels.microkernel import panel_of, product_lines, width_for
+from minnet.kernels.microkernel import filled, panel_of, product_lines, width_for
 from minnet.kernels.panels import flat, pack
 from minnet.kernels.vector import clear, copy, lanes
 from minnet.program import run
@@ -68,15 +68,9 @@ def worth_while(
 ) -> bool:
     """Whether this way is possible and has fewer multiplications than the other one."""
     _, kw, channels, _ = w_shape
-    scattering = g_shape[2] * _filled(kw * channels, dtype)
-    collecting = -(-input_shape[2] // window.strides[1]) * kw * _filled(channels, dtype)
+    scattering = g_shape[2] * filled(kw * channels, dtype)
+    collecting = -(-input_shape[2] // window.strides[1]) * kw * filled(channels, dtype)
     return possible(window, groups) and 1.1 * scattering < collecting
-
-
-def _filled(columns: int, dtype: Any) -> int:
-    """How many columns their panels have."""
-    panel = panel_of(dtype, width_for(columns, dtype))
-    return -(-columns // panel) * panel
 
 
 def input_gradient(g: Array, w: Array, window: Window, input_shape: Shape) -> Array:

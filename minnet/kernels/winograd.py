@@ -1,4 +1,4 @@
-"""Convolution with square kernels in a quarter of the multiplications, and its input gradient.
+"""Convolution with square kernels in fewer multiplications, and its input gradient.
 
 See :mod:`minnet.kernels.winograd_matrices` for why this works. A convolution is three steps:
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from minnet.kernels.geometry import Padding, Window
 from minnet.kernels.jit import compiled, inlined
-from minnet.kernels.microkernel import panel_of, width_for
+from minnet.kernels.microkernel import WIDE, filled
 from minnet.kernels.vector import LANES, lanes, prefetch
 from minnet.kernels.winograd_transforms import input_tile
 
@@ -120,13 +120,9 @@ def plan(
     # As if the weights were ready: another m for a first time would be compiled for that alone.
     m = min(tiles, key=lambda m: (m + r - 1) ** 2 * (tiles[m] + READ))
     extra = READ if ready else READ + TRANSFORM
-    panel, narrow = panel_of(np.float32), panel_of(np.float32, width_for(filters, np.float32))
-    products = -(-filters // panel) * panel / filters + TILE / channels + TILE / filters
-    if -(-filters // narrow) * narrow / filters * pixels < (m + r - 1) ** 2 * (
-        products * tiles[m] + extra
-    ):
-        return None
-    return m
+    tile = filled(filters, np.float32, WIDE) / filters + TILE / channels + TILE / filters
+    directly = filled(filters, np.float32) / filters * pixels
+    return None if directly < (m + r - 1) ** 2 * (tile * tiles[m] + extra) else m
 
 
 def schedule(tiles: int, workers: int) -> tuple[int, bool]:

@@ -1,4 +1,4 @@
-"""The gradient of a square kernel's weights, in a quarter of the multiplications.
+"""The gradient of a square kernel's weights, in fewer multiplications.
 
 The transforms of :mod:`minnet.kernels.winograd_transforms`, once more transposed: from V = Bᵀ d B
 for tiles of the input and Z = A dY Aᵀ for tiles of the result's gradient the sums over all tiles

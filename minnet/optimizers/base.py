@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minnet import configs, schedules
-from minnet.bundles import Bundle, Bundles
+from minnet.bundles import Bundle, Bundles, parts_of
 from minnet.checks import not_negative, positive
 from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.ops.pointwise import maximum, minimum
@@ -179,14 +179,14 @@ class Optimizer:
         alike = vars(type(self)).get("elementwise") and self.clipnorm is None and len(factors) == 1
         state = self._states.joined(states, values) if alike else None
         if state is None:
-            gradients = [wrap(part) for part in Bundle().split(gradient, values)]
-            return self.step(parameters, gradients, loss)
+            self.step(parameters, [wrap(part) for part in parts_of(gradient, values)], loss)
+            return
         rate = self._rate(loss)
         new = self.moved(parameters[0], self._values.joined(values), gradient, rate, state)
         for parameter, part in zip(parameters, self._values.split(new, values), strict=True):
             parameter._data = part
         self._states.split(state, states, values)
-        return self._count(rate)
+        self._count(rate)
 
     def values_of(self, parameters: Sequence[Tensor]) -> Array:
         """All their numbers in one flat array, not copied where no other step came in between."""
