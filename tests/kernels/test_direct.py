@@ -63,6 +63,18 @@ def test_more_filters_than_a_panel_holds(case: Convolution, dtype: Any) -> None:
 
 
 @each_dtype
+def test_windows_of_one_pixel_where_the_last_row_is_shorter(dtype: Any) -> None:
+    """They see all images as one row after the other, of so many pixels each."""
+    shape, rng = (3, 11, 19, 6), np.random.default_rng(0)
+    rows, last = divmod(3 * 11 * 19, direct.ROW)
+    assert rows > 1 and last
+    x, w = rng.standard_normal(shape), rng.standard_normal((1, 1, 3, 10))
+    arguments = x.astype(dtype), w.astype(dtype), None, Window((1, 1)), 2
+    found, expected = (f(*arguments) for f in (direct.forward, reference.conv2d))
+    np.testing.assert_allclose(found, expected, **TOLERANCES[dtype])
+
+
+@each_dtype
 @given(
     case=convolutions(
         window=windows(dilations=st.tuples(st.integers(1, 3), st.just(1))),
