@@ -41,7 +41,12 @@ LAYERS = [
         "kernels.pool",
         "kernels.streamed",
     ],
-    ["kernels.pool_means", "kernels.scattered", "kernels.winograd_tiles"],
+    [
+        "kernels.depthwise_gradients",
+        "kernels.pool_means",
+        "kernels.scattered",
+        "kernels.winograd_tiles",
+    ],
     ["kernels.direct_gradients", "kernels.pool_gradients", "kernels.products"],
     ["kernels.winograd", "kernels.winograd_weights"],
     ["kernels.conv"],

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from minnet.kernels import (
     depthwise,
+    depthwise_gradients,
     direct,
     direct_gradients,
     pool,
@@ -64,7 +65,7 @@ def conv2d_input_gradient(
         u = prepared(w, (m, True), lambda: winograd.transform_weights(w, m, True), again)
         return winograd.forward(g, u, None, _opposite(window), w.shape[2], len(w))
     if algorithm == "depthwise":
-        return depthwise.input_gradient(g, w, window, input_shape)
+        return depthwise_gradients.input_gradient(g, w, window, input_shape)
     if algorithm == "product":
         return products.matmul(_rows(g), w[0, 0].T).reshape(input_shape)
     return direct_gradients.input_gradient(g, w, window, groups, input_shape)
@@ -77,7 +78,7 @@ def conv2d_weight_gradient(x: Array, g: Array, window: Window, groups: int) -> A
     if algorithm == "winograd":
         return winograd_weights.weight_gradient(x, g, window.padding, window.size[0], m)
     if algorithm == "depthwise":
-        return depthwise.weight_gradient(x, g, window)
+        return depthwise_gradients.weight_gradient(x, g, window)
     if algorithm == "product":
         return products.matmul(_rows(x).T, _rows(g)).reshape(shape)
     return direct_gradients.weight_gradient(x, g, window, groups)

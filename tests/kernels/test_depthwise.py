@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernels_cases import Convolution, convolutions, each_dtype
 
-from minnet.kernels import depthwise, reference
+from minnet.kernels import depthwise, depthwise_gradients, reference
 from minnet.kernels.geometry import Window
 
 ONE = st.just(1)
@@ -26,11 +26,11 @@ def test_all_three_functions(case: Convolution, dtype: Any, relu: bool) -> None:
     for found, expected in (
         (depthwise.forward(x, w, b, window, relu), reference.conv2d(x, w, b, window, groups, relu)),
         (
-            depthwise.input_gradient(g, w, window, x.shape),
+            depthwise_gradients.input_gradient(g, w, window, x.shape),
             reference.conv2d_input_gradient(g, w, window, groups, x.shape),
         ),
         (
-            depthwise.weight_gradient(x, g, window),
+            depthwise_gradients.weight_gradient(x, g, window),
             reference.conv2d_weight_gradient(x, g, window, groups),
         ),
     ):
@@ -38,15 +38,30 @@ def test_all_three_functions(case: Convolution, dtype: Any, relu: bool) -> None:
         np.testing.assert_allclose(found, expected, **tolerance)
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("side", [5, 8, 12, 13])
-def test_usual_windows(kernel: int, stride: int, side: int) -> None:
+@pytest.mark.parametrize("kernel", [2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("side", [12, 21])
+def test_images_wide_enough_for_several_places_at_once(
+    kernel: int, stride: int, dilation: int, side: int
+) -> None:
     normal = np.random.default_rng(0).standard_normal
-    x, w = normal((2, side, side, 20), np.float32), normal((kernel, kernel, 1, 20), np.float32)
-    window = Window((kernel, kernel), (stride, stride), padding=((kernel // 2,) * 2,) * 2)
-    expected = reference.conv2d(x, w, None, window, 20)
-    np.testing.assert_allclose(depthwise.forward(x, w, None, window), expected, atol=1e-4)
+    x, w = normal((3, side, side, 20), np.float32), normal((kernel, kernel, 1, 20), np.float32)
+    pads = (dilation * (kernel // 2), dilation * (kernel // 2) - 1)
+    window = Window((kernel, kernel), (stride,) * 2, (pads, pads), (dilation,) * 2)
+    y = depthwise.forward(x, w, None, window)
+    np.testing.assert_allclose(y, reference.conv2d(x, w, None, window, 20), atol=1e-4)
+    g = normal(y.shape, np.float32)
+    np.testing.assert_allclose(
+        depthwise_gradients.input_gradient(g, w, window, x.shape),
+        reference.conv2d_input_gradient(g, w, window, 20, x.shape),
+        atol=1e-4,
+    )
+    np.testing.assert_allclose(
+        depthwise_gradients.weight_gradient(x, g, window),
+        reference.conv2d_weight_gradient(x, g, window, 20),
+        atol=1e-3,
+    )
 
 
 @pytest.mark.parametrize("relu", [False, True])
