@@ -557,6 +557,8 @@ def test_a_copy_begins_afresh() -> None:
         train(model, lambda k: batch(seed=k), lambda *_: None)
         for now, then in zip(other.get_weights(), before, strict=True):
             np.testing.assert_array_equal(now, then)
+        train(other, lambda k: batch(seed=k), lambda *_: None)
+        assert written(other)
     assert not pickle.loads(pickle.dumps(Replays()))._steps
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from saving_cases import Scale, assert_same_weights, branched, branched_data, in
 import minnet
 from minnet import layers, optimizers
 from minnet.errors import ArgumentError, FileError
+from minnet.layers.activations import ACTIVATIONS
 from minnet.saving import LAYERS
 from minnet.tensor import Tensor
 
@@ -161,6 +164,18 @@ def test_every_layer_makes_an_equal_one(name: str) -> None:
     again = LAYERS[name].from_config(json.loads(json.dumps(layer.config())))
     assert again.config() == layer.config()
     assert json.dumps(again.config()) == json.dumps(layer.config())
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_copies_have_the_very_same_activation(name: str, path: Path) -> None:
+    model = minnet.Sequential([minnet.Dense(3, name, input_dim=2)], seed=0)
+    function = model.layers[0].activation
+    model.save(path)
+    saved = path.read_bytes()
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert copied.layers[0].activation is function
+        copied.save(path)
+        assert path.read_bytes() == saved
 
 
 def test_a_net_that_is_no_chain(path: Path) -> None:

@@ -12,6 +12,7 @@ writing one class; the table :data:`OPERATIONS` finds it, and the test suite wal
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -86,6 +87,13 @@ class Operation:
     def __init_subclass__(cls) -> None:
         if "name" in cls.__dict__:
             OPERATIONS[cls.name] = cls
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """One that has a name in its module is copied and pickled as that name, like a function:
+        a copy of a layer has the very same activation."""
+        module = vars(sys.modules.get(type(self).__module__, self))
+        own = (name for name, value in module.items() if value is self)
+        return next(own, None) or super().__reduce_ex__(protocol)
 
     def __call__(self, *inputs: Any) -> Any:
         """Tensors in, a recorded tensor out.
