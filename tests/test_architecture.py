@@ -24,11 +24,10 @@ LAYERS = [
     [
         "kernels.geometry",
         "kernels.memory",
-        "kernels.prepared",
         "kernels.vector_ir",
         "kernels.winograd_matrices",
     ],
-    ["kernels.reference", "kernels.vector"],
+    ["kernels.prepared", "kernels.reference", "kernels.vector"],
     ["kernels.jit"],
     ["kernels.tile"],
     ["kernels.microkernel"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from minnet import (
 )
 from minnet.autodiff import backpropagate
 from minnet.errors import NumberError
+from minnet.kernels.prepared import kept_bytes
 from minnet.kernels.products import compiles
 from minnet.ops.shape import Reshape
 from minnet.program import Program, Team, worked_out, writing
@@ -560,6 +562,17 @@ def test_a_copy_begins_afresh() -> None:
         train(other, lambda k: batch(seed=k), lambda *_: None)
         assert written(other)
     assert not pickle.loads(pickle.dumps(Replays()))._steps
+
+
+def test_predictions_afterwards_arrange_the_weights_once() -> None:
+    model = digits()
+    train(model, lambda k: batch(seed=k), lambda *_: None)
+    assert written(model)
+    gc.collect()
+    before = kept_bytes()
+    model.predict(batch()[0])
+    model.predict(batch()[0])
+    assert kept_bytes() > before
 
 
 def test_a_loss_that_is_lost_is_reported_and_changes_nothing() -> None:

@@ -37,7 +37,7 @@ class _Bytes:
     most = 0  # in use at once
 
 
-class _Block:
+class Block:
     """Owns the memory of one array; NumPy keeps it alive as the base of every view."""
 
     __slots__ = ("__array_interface__", "raw")
@@ -68,7 +68,7 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:
         return np.empty(shape, dtype)
-    return np.asarray(_Block(_take(size + ALIGNMENT), shape, dtype))
+    return np.asarray(Block(_take(size + ALIGNMENT), shape, dtype))
 
 
 def _take(size: int) -> Array:

@@ -6,8 +6,9 @@ not worth keeping: so an arrangement is kept from the second time on that weight
 
 An array of weights is *the same* while it is the same object and cannot have been written to. To be
 sure of that it is made read-only when its arrangement is kept; a parameter is given new values by
-assigning a new array, never by editing the old one. Views of arrays that could still be edited
-elsewhere are arranged anew each time.
+assigning a new array, never by editing the old one. What could still be edited elsewhere, views of
+other arrays or of another library's memory, is arranged anew each time. (Nobody can see who made a
+view of an array before, so whoever did that must not write to it while a layer has the array.)
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable
 
-import numpy as np
-
+from minnet.kernels import memory
 from minnet.tensor import Array
 
 _lock = threading.RLock()
 #: For each array of weights, by its identity: a reference that tells when it dies, the uses that it
 #: has been seen in, and its arrangements.
 _known: dict[int, tuple[weakref.ref[Array], set[Hashable], dict[Hashable, Array]]] = {}
+#: Arrays of which the parts are weights, by their identity.
+_wholes: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
 
 
 def seen(weights: Array, use: Hashable) -> bool:
@@ -32,12 +34,22 @@ def seen(weights: Array, use: Hashable) -> bool:
     known = _known.get(key)
     if known is not None and use in known[1]:
         return True
-    if not isinstance(weights.base, np.ndarray):
+    if _is_own(weights):
         with _lock:
             if key not in _known:
                 _known[key] = weakref.ref(weights, lambda _: _forget(key)), set(), {}
             _known[key][1].add(use)
     return False
+
+
+def adopt(whole: Array) -> None:
+    """Let parts of this array count as arrays of their own: it is written to through them alone."""
+    _wholes[id(whole)] = whole
+
+
+def _is_own(weights: Array) -> bool:
+    base = weights.base
+    return base is None or isinstance(base, memory.Block) or _wholes.get(id(base)) is base
 
 
 def prepared(weights: Array, form: Hashable, arrange: Callable[[], Array], keep: bool) -> Array:

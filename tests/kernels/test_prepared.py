@@ -76,6 +76,26 @@ def test_views_are_arranged_anew_each_time() -> None:
         assert arranged(view, "form", Maker(view)).sum() == 2 * 8 * factor
 
 
+def test_parts_of_an_adopted_array_are_kept() -> None:
+    whole = np.ones(1000)
+    part = whole[:500]
+    prepared.adopt(whole)
+    make = Maker(part)
+    for _ in range(3):
+        arranged(part, "form", make)
+    assert make.calls == 2
+    with pytest.raises(ValueError, match="read-only"):
+        part[0] = 5
+
+
+def test_memory_of_other_libraries_is_arranged_anew_each_time() -> None:
+    memory = bytearray(80)
+    weights = np.asarray(memoryview(memory).cast("d"))
+    for factor in (1, 2, 3):
+        memoryview(memory).cast("d")[0] = factor
+        assert arranged(weights, "form", Maker(weights)).sum() == 2 * factor
+
+
 def test_each_use_is_seen_by_itself() -> None:
     weights = np.ones(3)
     assert not prepared.seen(weights, "forward")
