@@ -95,7 +95,8 @@ class Negative(Pointwise):
 
 
 class Power(Pointwise):
-    """``a ** b``; the derivative for ``b`` is given where ``a`` > 0 (elsewhere it is not real)."""
+    """``a ** b``; the derivative for ``b`` is real where ``a`` > 0, and 0 where ``a`` is 0, b not
+    below it: there 0 ** b does not change with b."""
 
     name = "power"
     binding = POWER
@@ -107,7 +108,9 @@ class Power(Pointwise):
     def gradient(self, index: int, g: Any, out: Any, a: Any, b: Any) -> Any:
         if index == 1:
             # As a Python number, the logarithm of a number leaves the dtype alone.
-            return g * (out * (float(np.log(a)) if isinstance(a, (int, float)) else log(a)))
+            if isinstance(a, (int, float)):
+                return g * (out * float(np.log(a or 1)))
+            return g * (out * log(where(a, a, 1)))
         if isinstance(b, (int, float)):
             if b == 0:
                 return None  # a ** -1 would be infinite where a is 0

@@ -60,6 +60,16 @@ def test_power_is_smooth_at_zero() -> None:
             assert grad(slope.sum(), x).data.tolist() == [second]
 
 
+def test_a_power_of_zero_does_not_change_with_its_exponent() -> None:
+    exponents = leaf([0.0, 0.5, 3.0])
+    for base in (Tensor([0.0, 0.0, 0.0], dtype=exponents.dtype), 0.0):
+        slope = grad((base**exponents).sum(), exponents, create_graph=True)
+        assert slope.data.tolist() == [0, 0, 0]
+        assert grad(slope.sum(), exponents).data.tolist() == [0, 0, 0]
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(slopes(ops.power, leaf([-1.0]), leaf([2.0]))[1])
+
+
 @pytest.mark.parametrize("function", [ops.relu, ops.absolute, ops.tanh, ops.sigmoid, ops.softmax])
 def test_nan_stays_nan(function: Any) -> None:
     out = function(Tensor([np.nan, 1.0]))
