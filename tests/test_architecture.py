@@ -60,6 +60,7 @@ LAYERS = [
     ["ops.conv"],
     ["ops.conv_relu"],
     ["ops"],
+    ["problem"],
     ["gradcheck", "initializers", "losses", "metrics", "random"],
     ["regularizers"],
     ["layers.activations", "layers.symbol"],

@@ -12,7 +12,20 @@ import numpy as np
 import pytest
 from hypothesis import find, given, settings
 
-from minnet import Activation, Dense, Layer, Sequential, Tensor, grad, ops
+from minnet import (
+    Activation,
+    Add,
+    Dense,
+    Embedding,
+    Flatten,
+    Input,
+    Layer,
+    Model,
+    Sequential,
+    Tensor,
+    grad,
+    ops,
+)
 from minnet import testing as t
 from minnet.errors import ArgumentError, DtypeError, GraphError, MissingDependencyError, ShapeError
 from minnet.gradcheck import check_gradients
@@ -139,8 +152,15 @@ def test_a_kink_is_recognised() -> None:
 
 def test_the_edge_of_a_domain_is_recognised() -> None:
     with np.errstate(all="ignore"):
-        report = check_gradients(ops.log, np.array([1e-7]))
+        report = check_gradients(ops.log, np.array([1e-12]))
     assert "not finite beside this input" in report.summary()
+
+
+@pytest.mark.parametrize("near_zero", [1e-4, 1e-7])
+def test_too_long_a_step_is_recognised(near_zero: float) -> None:
+    with np.errstate(all="ignore"):
+        report = check_gradients(ops.log, np.array([near_zero]))
+    assert "they agree: within a step of 6e-06" in report.summary()
 
 
 def test_hidden_float32_is_recognised() -> None:
@@ -167,7 +187,7 @@ def test_functions_that_cannot_be_checked() -> None:
         check_gradients(lambda x: x.data, X)
     with pytest.raises(GraphError, match="does not depend on its inputs"):
         check_gradients(ops.sign, X)
-    with pytest.raises(ArgumentError, match="at least one floating input"):
+    with pytest.raises(ArgumentError, match="expected a floating input, or a layer"):
         check_gradients(lambda x: x, np.array([1]))
 
 
@@ -194,6 +214,32 @@ def test_parameters_are_checked() -> None:
     t.assert_gradients(Scale(), X, order=2)
     with pytest.raises(AssertionError, match=r"Scale: .* wrong in 3 of 9 .* Worst at factor\[\d\]"):
         t.assert_gradients(Scale(broken=True), X)
+
+
+def test_layers_of_several_inputs() -> None:
+    class Mix(Add):
+        def build_for(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+            self.add_parameter("factor", shapes[0], "ones")
+            return super().build_for(shapes)
+
+        def call(self, x: Any) -> Any:
+            return x[0] * self.parameters["factor"] + x[1] * x[1]
+
+    assert check_gradients(Mix(), [X, X + 1]).checked == 2 * X.size + X.shape[1]
+    t.assert_gradients(Mix(), X, X + 1)
+    t.assert_gradients(Mix(), [X, X + 1])
+    left, right = Input((3,)), Input((3,))
+    model = Model([left, right], Dense(2, "tanh")(Mix()([left, right])))
+    assert check_gradients(model, [X[:, :3], X[:, :3]]).checked == 2 * X[:, :3].size + 3 + 3 * 2 + 2
+
+
+def test_layers_of_indices() -> None:
+    rows = np.array([[1, 2], [0, 1]])
+    embedding = Embedding(5, 3)
+    assert check_gradients(embedding, rows).checked == 15
+    assert check_gradients(embedding, rows)  # now that it is built
+    model = Sequential([Embedding(5, 3), Flatten(), Dense(2)])
+    assert check_gradients(model, rows).checked == 15 + 6 * 2 + 2
 
 
 def test_a_layer_gets_its_parameters_back() -> None:
