@@ -73,7 +73,7 @@ class Replays:
         """
         if any(type(a) is not np.ndarray for a in batch) or model.dtype != np.float32:
             return None
-        if STATE.tracer is not None or not compiles():
+        if STATE.tracer is not None or not STATE.recording or not compiles():
             return None
         if self._settings is None or not self._settings.hold(model, parameters):
             new = _Settings(model, parameters)

@@ -589,3 +589,23 @@ def test_two_parameters_of_one_name_cannot_be_saved() -> None:
     momentum.step(pair, [wrap(np.ones(1, np.float32))] * 2)
     with pytest.raises(ArgumentError, match="expected parameters of one name each, received two"):
         momentum.state_arrays()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_setting_that_is_switched_on_too_late(at_once: bool) -> None:
+    optimizer = optimizers.SGD(0.1)
+    weight = Tensor(np.ones(2), requires_grad=True, name="w")
+    slope = np.ones(2)
+
+    def step() -> None:
+        if at_once:
+            optimizer.step_at_once([weight], slope)
+        else:
+            optimizer.step([weight], [Tensor(slope)])
+
+    step()
+    optimizer.momentum = 0.9
+    with pytest.raises(ArgumentError, match="received no 'velocity' from the steps before"):
+        step()
+    optimizer.reset()
+    step()

@@ -28,7 +28,7 @@ from minnet import (
     Sequential,
 )
 from minnet.autodiff import backpropagate
-from minnet.errors import NumberError
+from minnet.errors import GraphError, NumberError
 from minnet.kernels.prepared import kept_bytes
 from minnet.kernels.products import compiles
 from minnet.ops.shape import Reshape
@@ -562,6 +562,14 @@ def test_a_copy_begins_afresh() -> None:
         train(other, lambda k: batch(seed=k), lambda *_: None)
         assert written(other)
     assert not pickle.loads(pickle.dumps(Replays()))._steps
+
+
+def test_nothing_is_trained_where_nothing_is_recorded() -> None:
+    model = digits()
+    train(model, lambda k: batch(seed=k), lambda *_: None)
+    assert written(model)
+    with minnet.no_grad(), pytest.raises(GraphError):
+        model.train_on_batch(*batch())
 
 
 def test_predictions_afterwards_arrange_the_weights_once() -> None:

@@ -218,7 +218,16 @@ class Optimizer:
             within = minimum(maximum(gradient, -self.clipvalue), self.clipvalue)
             gradient = called("clipped gradient", within)
         own = getattr(parameter, "lr_multiplier", 1.0)
-        return self.update(value, gradient, rate if own == 1 else rate * own, state)
+        try:
+            return self.update(value, gradient, rate if own == 1 else rate * own, state)
+        except KeyError as error:
+            (name,) = error.args or (None,)
+            if name in state or name not in self.start(np.zeros(1)):
+                raise
+            received = f"no {name!r} from the steps before"
+            advice = "A setting that needs it was changed: give it to a new optimizer, or reset()."
+            expected = "what its settings need"
+            raise ArgumentError(mismatch(type(self).__name__, expected, received, advice)) from None
 
     # -- what is remembered ------------------------------------------------------------------------
 
