@@ -119,7 +119,7 @@ def save(
 ) -> None:
     """See :meth:`Savable.save`. ``arrays`` and ``metadata``: more for the file."""
     require_ending(path)
-    state = model.optimizer.state_arrays()
+    state = model.optimizer.state_arrays(model.parameters())
     others = {OPTIMIZER + name: array for name, array in state.items()} | dict(arrays or {})
     for name in others.keys() & arrays_of(model.layers).keys():
         advice = "Assign another name to layer.name."

@@ -105,6 +105,17 @@ def test_training_goes_on_from_a_file(path: Path, name: str) -> None:
     assert_same_weights(whole, loaded)
 
 
+def test_the_state_of_a_parameter_that_was_replaced_is_not_saved(path: Path) -> None:
+    model = network()
+    model.train_on_batch(X, Y)
+    old = model.layers[0].parameters["bias"]
+    model.layers[0].parameters["bias"] = Tensor(old.data, requires_grad=True, name=old.name)
+    model.train_on_batch(X, Y)
+    model.save(path)
+    state = minnet.load_model(path).optimizer.state_arrays()
+    assert state[f"{old.name}/steps"] == 1
+
+
 def test_settings_of_the_optimizer_come_back(path: Path) -> None:
     model = network(optimizers.SGD(0.25, momentum=0.5))
     model.optimizer.lr = 0.125

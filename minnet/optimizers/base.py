@@ -279,13 +279,15 @@ class Optimizer:
         """An equal optimizer from what :meth:`config` gave; it has taken no steps."""
         return cls(**config)
 
-    def state_arrays(self) -> dict[str, Array]:
-        """Copies of all that is remembered: '<parameter>/<slot>', 'iterations' and others.
+    def state_arrays(self, parameters: Iterable[Tensor] | None = None) -> dict[str, Array]:
+        """Copies of what is remembered, of all parameters or of these, and besides them:
+        '<parameter>/<slot>', 'iterations' and others.
 
         Raises :class:`~minnet.errors.ArgumentError` where two parameters share a name.
         """
         arrays = {name: np.array(value) for name, value in self.shared.items()}
-        states = [(str(p.name), state) for p, state in self.slots.items()]
+        chosen = set(self.slots if parameters is None else parameters)
+        states = [(str(p.name), state) for p, state in self.slots.items() if p in chosen]
         for name, state in [*states, *self._loaded.items()]:
             for slot, value in state.items():
                 if f"{name}/{slot}" in arrays:
