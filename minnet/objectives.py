@@ -15,6 +15,7 @@ from minnet.layers import ACTIVATIONS, scope
 from minnet.losses import Loss
 from minnet.metrics import Metric, to_config
 from minnet.metrics import get as get_metric
+from minnet.program import worked_out
 from minnet.several import Several
 from minnet.tensor import Array, Tensor, wrap
 
@@ -25,6 +26,7 @@ class Objectives(Loss):
     Raises :class:`~minnet.errors.ArgumentError` where they are not one for each, or unknown.
     """
 
+    steady = True
     name = "sum_of_losses"
     description = "sum of the outputs' losses"
 
@@ -34,11 +36,11 @@ class Objectives(Loss):
         self.outputs = outputs
         each = isinstance(loss, (dict, list, tuple))
         given = as_columns(loss, outputs, f"{where} loss") if each else [loss] * len(outputs)
-        self.losses = [losses.get(one) for one in given]
+        self.losses = tuple(losses.get(one) for one in given)
         factors = [1.0] * len(outputs)
         if weights is not None:
-            factors = [float(w) for w in as_columns(weights, outputs, f"{where} loss_weights")]
-        self.factors = factors
+            factors = as_columns(weights, outputs, f"{where} loss_weights")
+        self.factors = tuple(map(float, factors))
         self._metrics = _metrics_by_output(metrics, outputs, where)
 
     def config(self) -> Config:
@@ -48,7 +50,7 @@ class Objectives(Loss):
             for output, found in self._metrics.items()
         }
         loss = [losses.to_config(one) for one in self.losses]
-        return {"loss": loss, "loss_weights": self.factors, "metrics": chosen}
+        return {"loss": loss, "loss_weights": list(self.factors), "metrics": chosen}
 
     def metrics(self) -> dict[str, Metric]:
         """The loss of each output, then what was asked to be measured, '<output>_<metric>'."""
@@ -102,7 +104,7 @@ class Objectives(Loss):
                     value = self.factors[i] * value
                 total = value if total is None else total + value
             function = ACTIVATIONS[str(loss.fuses_with)] if as_scores[i] else None
-            predictions.append(out if function is None else wrap(function(out.data)))
+            predictions.append(out if function is None else wrap(worked_out(function, out.data)))
         return total, Several(predictions)
 
 

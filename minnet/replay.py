@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minnet import random
+from minnet import random, several
 from minnet.autodiff import backpropagate
 from minnet.bundles import parts_of
 from minnet.kernels.products import compiles
 from minnet.layers.activations import ACTIVATIONS
 from minnet.program import MOST, Program, Team, writing
 from minnet.recording import STATE, Deferred, training_mode
+from minnet.several import each
 from minnet.tensor import Array, Tensor, wrap
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Slopes(NamedTuple):
     """What a step finds out before it changes anything."""
 
     loss: Array
-    prediction: Any  # a tensor, or None where nobody asked
+    prediction: Any  # a tensor, or several, or None where nobody asked
     #: By parameter; or all in one flat array, one after the other.
     gradients: list[Tensor | None] | Array
     deferred: list[Deferred]
@@ -71,7 +72,8 @@ class Replays:
 
         None where they have to be worked out anew.
         """
-        if any(type(a) is not np.ndarray for a in batch) or model.dtype != np.float32:
+        arrays = _flat(batch)
+        if any(type(a) is not np.ndarray for a in arrays) or model.dtype != np.float32:
             return None
         if STATE.tracer is not None or not STATE.recording or not compiles():
             return None
@@ -79,18 +81,18 @@ class Replays:
             new = _Settings(model, parameters)
             known = [kind[-1] for kind in self._steps]
             self._settings = next((old for old in known if old.key == new.key), new)
-        kind = (*[(a.shape, a.dtype) for a in batch], _workers(), self._settings)
+        kind = (*[(a.shape, a.dtype) for a in arrays], _workers(), self._settings)
         if kind not in self._steps:
             if len(self._steps) >= KINDS:
                 del self._steps[next(iter(self._steps))]
-            worth_while = _is_steady(model) and _is_small([*batch, *arrays_of(parameters)])
+            worth_while = _is_steady(model) and _is_small([*arrays, *arrays_of(parameters)])
             self._steps[kind] = _Step() if worth_while else None
             return None
         step = self._steps[kind]
         if step is None:
             return None
         if step.program is not None:
-            return step.play(model, batch, parameters)
+            return step.play(model, arrays, parameters)
         found = step.write(model, batch, parameters)
         if step.program is None:
             self._steps[kind] = None
@@ -108,16 +110,17 @@ class _Step:
         self._found = Slopes(np.empty(0), None, [], [])
         self._gradients: list[Array] = []  # flat
 
-    def write(self, model: Model, batch: Sequence[Array], parameters: Sequence[Tensor]) -> Slopes:
+    def write(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Slopes:
         """Take a step in the usual way, on arrays of our own, and write it down."""
         before = arrays_of(parameters)
-        self._batch = [a.copy() for a in batch]
+        batch = [each(np.ndarray.copy, part) for part in batch]
+        self._batch = _flat(batch)
         self._values = np.concatenate([a.reshape(-1) for a in before])
         # Views: what is recorded is locked, and these arrays will be given new numbers.
-        given = [wrap(a[...]) for a in self._batch]
+        given = [each(lambda a: wrap(a[...]), part) for part in batch]
         trained = {id(p) for p in parameters}
         fixed = [p for p in model.parameters() if id(p) not in trained]
-        program = Program([*given, *parameters, *fixed])
+        program = Program([*_flat(given), *parameters, *fixed])
         try:
             for parameter, array in zip(parameters, parts_of(self._values, before), strict=True):
                 parameter._data = array
@@ -135,16 +138,16 @@ class _Step:
         return self._results()
 
     def play(
-        self, model: Model, batch: Sequence[Array], parameters: Sequence[Tensor]
+        self, model: Model, arrays: Sequence[Array], parameters: Sequence[Tensor]
     ) -> Slopes | None:
-        """The step on other numbers; None where it cannot be done now."""
+        """The step on other numbers, those of a batch; None where it cannot be done now."""
         if any(p._data is not array for p, array in self._frozen) or self.program is None:
             self.program = None
             return None
         if not Team.lock.acquire(blocking=False):
             return None
         try:
-            for array, new in zip(self._batch, batch, strict=True):
+            for array, new in zip(self._batch, arrays, strict=True):
                 array[...] = new
             self._values[...] = model.optimizer.values_of(parameters)
             self.program.play()
@@ -156,7 +159,7 @@ class _Step:
         """Copies, as the arrays will be written to again. What is put off is done at once."""
         loss, prediction, gradients, deferred = self._found
         if prediction is not None:
-            prediction = wrap(prediction._data.copy())
+            prediction = each(lambda p: wrap(p._data.copy()), prediction)
         copies: list[Tensor | None] | Array
         if self._gradients:
             copies = np.concatenate(self._gradients)
@@ -202,8 +205,14 @@ def _are_flat(arrays: Sequence[Array]) -> bool:
 
 def _parts(model: Model) -> list[Any]:
     """What acts in a step, besides the model itself."""
+    losses = [model.loss, *getattr(model.loss, "losses", ())]
     regularizers = [r for layer in model.layers for r in layer.regularizers.values()]
-    return [model.loss, *model.layers, *regularizers]
+    return [*losses, *model.layers, *regularizers]
+
+
+def _flat(batch: Sequence[Any]) -> list[Any]:
+    """All arrays or tensors, where an input or a target may be several."""
+    return [one for part in batch for one in several.parts_of(part)]
 
 
 def _workers() -> int:

@@ -20,9 +20,11 @@ from minnet import (
     Activation,
     AveragePooling2D,
     BatchNormalization,
+    Concatenate,
     Conv2D,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
     MaxPooling2D,
     Sequential,
@@ -266,6 +268,58 @@ def graph(times: int) -> Any:
 
 def test_a_functional_model() -> None:
     assert written(assert_same(lambda: graph(1)))
+
+
+def several_inputs_and_outputs(metrics: Any = ("accuracy",)) -> Any:
+    minnet.seed(1)
+    image, words = minnet.Input((8, 8, 1)), minnet.Input((3,), dtype=int)
+    seen = Dense(6, activation="relu")(Flatten()(MaxPooling2D()(Conv2D(4, 3)(image))))
+    read = Flatten()(Embedding(5, 2)(words))
+    both = Concatenate()([seen, read])
+    outputs = [Dense(3, activation="softmax", name="kind")(both), Dense(2, name="place")(both)]
+    model = minnet.Model([image, words], outputs)
+    losses = {"kind": "sparse_categorical_crossentropy", "place": "mse"}
+    chosen = {"kind": list(metrics)} if metrics else None
+    model.compile("adam", losses, metrics=chosen, loss_weights={"kind": 1.0, "place": 0.5})
+    return model
+
+
+def data_of_several(k: int, rows: int = ROWS) -> tuple[Any, Any]:
+    rng = np.random.default_rng(k)
+    x, kinds = batch(rows, seed=k)
+    places = rng.standard_normal((rows, 2), np.float32)
+    return [x, rng.integers(0, 5, (rows, 3))], [kinds, places]
+
+
+@pytest.mark.parametrize("metrics", [("accuracy",), None])
+def test_several_inputs_and_outputs(metrics: Any) -> None:
+    assert written(assert_same(lambda: several_inputs_and_outputs(metrics), data_of_several))
+
+
+def test_several_outputs_and_a_loss_that_changes() -> None:
+    def between(model: Any, k: int) -> None:
+        if k == 1:
+            model.loss.factors = (2.0, 0.25)
+        if k == 3:
+            model.loss.losses[0].something = "else"
+
+    make = several_inputs_and_outputs
+    model = assert_same(make, data_of_several, between)
+    assert len(written(model)) == 3
+
+
+def test_one_of_several_losses_is_not_known() -> None:
+    def make() -> Any:
+        model = several_inputs_and_outputs()
+        model.compile("sgd", ["sparse_categorical_crossentropy", lambda y, t: (y - t).mean()])
+        return model
+
+    assert not written(assert_same(make, data_of_several))
+
+
+def test_several_sizes_of_several_inputs() -> None:
+    make = several_inputs_and_outputs
+    assert len(written(assert_same(make, lambda k: data_of_several(k, (8, 5)[k % 2])))) == 2
 
 
 def test_dropout_draws_the_same_numbers() -> None:
