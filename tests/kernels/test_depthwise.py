@@ -64,6 +64,14 @@ def test_images_wide_enough_for_several_places_at_once(
     )
 
 
+@pytest.mark.parametrize("side", [5, 6, 7])
+def test_just_enough_places_or_one_too_few(side: int) -> None:
+    normal = np.random.default_rng(0).standard_normal
+    x, w = normal((2, side, side, 20), np.float32), normal((3, 3, 1, 20), np.float32)
+    expected = reference.conv2d(x, w, None, Window((3, 3)), 20)
+    np.testing.assert_allclose(depthwise.forward(x, w, None, Window((3, 3))), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("relu", [False, True])
 def test_nan_stays(relu: bool) -> None:
     x = np.full((1, 3, 3, 9), np.nan, np.float32)
