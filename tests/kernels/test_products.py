@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels_cases import each_dtype
 
 from minnet.errors import ArgumentError
-from minnet.kernels import gemm, prepared, products, reference, streamed
+from minnet.kernels import gemm, prepared, products, reference, streamed, vector_ir
 from minnet.tensor import Array
 
 sizes = st.one_of(st.integers(1, 40), st.integers(41, 130))
@@ -85,6 +86,26 @@ def test_the_choice_does_not_change_the_numbers(m: int, k: int, n: int, relu: bo
 def test_float64_is_left_to_blas() -> None:
     assert not products.prefers_numba(8, 4096, 4096, np.dtype(np.float64))
     assert products.prefers_numba(8, 4096, 4096, np.dtype(np.float32)) == products.compiles()
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "expected"),
+    [("Haswell", 64, True), ("SkylakeX", 64, False), ("Haswell", 32, False), (None, 64, False)],
+)
+def test_blas_without_kernels_for_the_machine(
+    family: str | None, width: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = {"internal_api": "openblas", "architecture": family}
+    libraries = [library] if family else [{"internal_api": "mkl"}]
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: libraries)
+    monkeypatch.setattr(vector_ir, "BYTES", width)
+    monkeypatch.setattr(products, "compiles", lambda: True)
+    monkeypatch.setattr(products, "_threads_are_running", lambda: False)
+    products._blas_uses_half_of_the_vectors.cache_clear()
+    float32 = np.dtype(np.float32)
+    assert products.prefers_numba(256, 256, 256, float32) == expected
+    assert not products.prefers_numba(256, 256, 255, float32)
+    products._blas_uses_half_of_the_vectors.cache_clear()
 
 
 @pytest.mark.parametrize("choice", ["numba", "blas"])
