@@ -55,8 +55,9 @@ def _blas_uses_half_of_the_vectors() -> bool:
 
     from minnet.kernels import vector_ir
 
-    families = {lib["architecture"] for lib in threadpool_info() if "architecture" in lib}
-    return vector_ir.BYTES == 64 and bool(families) and families.isdisjoint(WIDE)
+    libraries = [lib for lib in threadpool_info() if lib["internal_api"] == "openblas"]
+    wide = any(lib["architecture"] in WIDE for lib in libraries)
+    return vector_ir.BYTES == 64 and bool(libraries) and not wide
 
 
 @functools.cache

@@ -96,7 +96,7 @@ def test_blas_without_kernels_for_the_machine(
     family: str | None, width: int, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = {"internal_api": "openblas", "architecture": family}
-    libraries = [library] if family else [{"internal_api": "mkl"}]
+    libraries = [library] if family else [{"internal_api": "blis", "architecture": "zen4"}]
     monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: libraries)
     monkeypatch.setattr(vector_ir, "BYTES", width)
     monkeypatch.setattr(products, "compiles", lambda: True)
