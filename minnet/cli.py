@@ -166,14 +166,15 @@ def read(
     Rows and columns may have been inserted around the blocks, sheets renamed, and the book saved
     by another program.
     """
-    from minnet.loading import load_model
+    from minnet.loading import class_names, load_model
+    from minnet.saving import save
     from minnet.spreadsheet import read_xlsx
 
     require_new(output, force)
-    net = load_model(model)
+    net, names = load_model(model), class_names(model)
     rate = net.optimizer.base_lr
     found = read_xlsx(book, net)
-    net.save(output)
+    save(net, output, class_names=names)
     for change in found.changes:
         at = ", ".join(map(str, change.place))
         print(f"{plain(change.name)}: {change.differing:,} of {change.size:,} numbers changed,")

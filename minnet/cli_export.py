@@ -98,17 +98,12 @@ def _place(text: str) -> list[str | int]:
 
 def _classes(path: Path, net: Any) -> list[str] | None:
     """The names of the classes that the file has, or ImageNet's for a thousand if at hand."""
-    from minnet.loading import is_model
+    from minnet.loading import class_names, is_model
     from minnet.vgg16 import imagenet_classes
-    from minnet.weights.safetensors import opened_with
 
-    if is_model(path):
-        with opened_with(path) as (_, metadata):
-            names = metadata.get("classes")
-        if names is not None:
-            return [str(name) for name in names]
-    if net.output_shape != (1000,):
-        return None
+    names = class_names(path) if is_model(path) else None
+    if names is not None or net.output_shape != (1000,):
+        return names
     try:
         return [found.name for found in imagenet_classes()]
     except FileError:

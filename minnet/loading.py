@@ -81,6 +81,22 @@ def is_model(path: PathLike) -> bool:
         return "model" in metadata
 
 
+def class_names(path: PathLike) -> list[str] | None:
+    """What a saved model's file calls its classes, in the order of the outputs, if it says so.
+
+    Raises :class:`~minnet.errors.FileError` for anything but a list of them, or another file.
+    """
+    file = require_file(path, "a saved model")
+    with opened_with(file) as (_, metadata):
+        names = metadata.get("classes")
+    if names is None:
+        return None
+    if not isinstance(names, list):
+        expected = "a list of the classes' names in the metadata"
+        raise FileError(mismatch(str(file), expected, f"{names!r:.40}"))
+    return [str(name) for name in names]
+
+
 class _Reader:
     """What is needed to make a model of a file's settings and arrays."""
 

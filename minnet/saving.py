@@ -116,8 +116,12 @@ def save(
     path: PathLike,
     arrays: Mapping[str, Array] | None = None,
     metadata: Config | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> None:
-    """See :meth:`Savable.save`. ``arrays`` and ``metadata``: more for the file."""
+    """See :meth:`Savable.save`. ``arrays`` and ``metadata``: more for the file.
+
+    ``class_names``: of a classifier, which :func:`minnet.loading.class_names` reads.
+    """
     require_ending(path)
     state = model.optimizer.state_arrays(model.parameters())
     others = {OPTIMIZER + name: array for name, array in state.items()} | dict(arrays or {})
@@ -125,6 +129,8 @@ def save(
         advice = "Assign another name to layer.name."
         raise ArgumentError(mismatch(str(path), "one array of a name", f"two {name!r}", advice))
     settings = {**describe(model), **(metadata or {})}
+    if class_names is not None:
+        settings["classes"] = list(class_names)
     convention = conventions.of_model(model.layers)
     if convention is not None:
         settings["convention"] = convention

@@ -16,6 +16,7 @@ from minnet import Conv2D, Dense, Embedding, Flatten, Input, Sequential, saving
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.reader import open_book
 from minnet.spreadsheet.verify import verify_xlsx
+from minnet.weights.safetensors import opened_with
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +193,13 @@ def test_classes_have_the_names_that_the_model_was_saved_with(tmp_path: Path) ->
     right(path)
     texts = {c.value for row in openpyxl.load_workbook(path)["contents"] for c in row}
     assert {"cat (0)", "=cmd (1)"} <= texts
+    new = tmp_path / "new.safetensors"
+    assert invoke("read", path, "--model", tmp_path / "m.safetensors", "-o", new)[0] == 0
+    with opened_with(new) as (_, metadata):
+        assert metadata["classes"] == ["cat", "=cmd"]
+    saving.save(model, new, metadata={"classes": 0.5})
+    message = refused("export", new, *files, "--force")
+    assert "new.safetensors: expected a list of the classes' names" in message
 
 
 def test_diff_of_two_books(reader: Path, tmp_path: Path) -> None:

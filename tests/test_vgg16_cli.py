@@ -9,7 +9,7 @@ import pytest
 from image_files import write_folder
 from typer.testing import CliRunner
 
-from minnet import cli
+from minnet import cli, load_model, saving
 from minnet.spreadsheet.reader import open_book
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.vgg16 import VGG16, Vgg16
@@ -81,6 +81,24 @@ def test_the_name_of_a_model_may_end_in_anything(saved: tuple[Path, Path], tmp_p
         (tmp_path / name).write_bytes(model.read_bytes())
         code, stdout, _ = run("predict", tmp_path / name, image, "--top", 1)
         assert code == 0 and stdout.startswith(str(image))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (0.5, "odd: expected a list of the classes' names"),
+        ({}, "odd: expected a list of the classes' names"),
+        (["cats"], "classes of 'vgg16': expected the names of 2, received 1"),
+        ([], "classes of 'vgg16': expected the names of 2, received 0"),
+    ],
+)
+def test_names_of_classes_that_cannot_be(
+    saved: tuple[Path, Path], tmp_path: Path, names: object, message: str
+) -> None:
+    saving.save(load_model(saved[0]), tmp_path / "odd", metadata={"classes": names})
+    image = saved[1] / "cats" / "cats.0.png"
+    code, stdout, stderr = run("predict", tmp_path / "odd", image)
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1) and message in stderr
 
 
 def test_convolutions_alone_predict_nothing(saved: tuple[Path, Path], tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Its methods are those of ``Vgg16`` in fast.ai's course "Practical deep learning 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from minnet.layers import (
     Layer,
     MaxPooling2D,
 )
-from minnet.loading import load_model
+from minnet.loading import class_names, load_model
 from minnet.optimizers import Adam
 from minnet.sequential import Sequential
 from minnet.tensor import Array
@@ -34,7 +33,6 @@ from minnet.vgg16.architecture import VGG16
 from minnet.vgg16.names import CLASSES, imagenet_classes
 from minnet.vgg16.official import IMAGENET, located
 from minnet.vgg16.stated import settings_of
-from minnet.weights.safetensors import opened_with
 
 #: 'crop' is how torchvision makes images square, 'stretch' how Keras does.
 RESIZE = {"caffe": "stretch", "torch": "crop", "rescale": "stretch"}
@@ -115,9 +113,7 @@ class Vgg16:
         if not isinstance(vgg.model, Sequential) or not hasattr(layers[0], "mode"):
             expected = "a model that begins with ImagePreprocessing"
             raise FileError(mismatch(str(path), expected, "another"))
-        with opened_with(Path(path)) as (_, metadata):
-            names = metadata.get("classes")
-        vgg._classes = None if names is None else [str(name) for name in names]
+        vgg._classes = class_names(path)
         return vgg
 
     def save(self, path: PathLike) -> None:
@@ -125,26 +121,28 @@ class Vgg16:
 
         Raises what :meth:`minnet.Sequential.save` raises.
         """
-        names = {} if self._classes is None else {"classes": self._classes}
-        saving.save(self.model, path, metadata=names)
+        saving.save(self.model, path, class_names=self._classes)
 
     @property
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the model's outputs.
 
         Raises what :func:`~minnet.vgg16.imagenet_classes` raises where they are ImageNet's, and
-        :class:`~minnet.errors.ArgumentError` for convolutions without a head.
+        :class:`~minnet.errors.ArgumentError` for convolutions without a head, or more or fewer
+        names than outputs.
         """
         if len(self.model.output_shape) != 1:
             advice = "vgg.finetune(batches), or minnet finetune, puts a head on them."
             expected, received = "a model with classes", "convolutions alone"
             raise ArgumentError(mismatch("Vgg16", expected, received, advice))
+        (count,) = self.model.output_shape
         if self._classes is None:
-            last = self.model.layers[-1]
-            if isinstance(last, Dense) and last.units != CLASSES:
-                self._classes = [str(k) for k in range(last.units)]
-            else:
-                self._classes = [found.name for found in imagenet_classes()]
+            numbers = [str(k) for k in range(count)]
+            imagenet = count == CLASSES
+            self._classes = [found.name for found in imagenet_classes()] if imagenet else numbers
+        if len(self._classes) != count:
+            where, expected = f"classes of {self.model.name!r}", f"the names of {count}"
+            raise ArgumentError(mismatch(where, expected, f"{len(self._classes)}"))
         return self._classes
 
     @property
