@@ -59,7 +59,7 @@ def export(
     With a target it shows training steps, without one what the model predicts. Layers too large to
     show get a sheet of statistics, pictures and one neuron, live.
     """
-    from minnet.data.files import read_inputs, read_target
+    from minnet.data.files import read_inputs, read_target, target_for
     from minnet.demos.output import print_export, workbook_path
     from minnet.files import require_new
     from minnet.spreadsheet import export_xlsx
@@ -71,7 +71,10 @@ def export(
     path = require_new(workbook_path(output), force)
     net = any_model(model)
     x = _divided(read_inputs(net, inputs), divide_by)
-    y = None if target is None else read_target(target)
+    y = None
+    if target is not None:
+        _require_loss(model, net)
+        y = target_for(net.loss, read_target(target), net.output_shape)
     watch = _progress_bar()
     try:
         done = export_xlsx(
@@ -83,6 +86,13 @@ def export(
     finally:
         watch.ends()
     print_export(done)
+
+
+def _require_loss(path: Path, net: Any) -> None:
+    if net.loss is None:
+        advice = "Weights alone have none; a model has one that was compiled before it was saved."
+        expected = "a model with a loss for --target"
+        raise ArgumentError(mismatch(str(path), expected, "one without", advice))
 
 
 def _place(text: str) -> list[str | int]:

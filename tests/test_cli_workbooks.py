@@ -76,6 +76,34 @@ def test_training_steps_with_targets(reader: Path, tmp_path: Path) -> None:
     assert invoke("diff", path, other)[0] == 0
 
 
+def test_numbers_of_classes_where_the_loss_wants_rows(reader: Path, tmp_path: Path) -> None:
+    """As a model of minnet finetune has it: 1 is then the row 0, 1, 0."""
+    model, photo = minnet.load_model(reader), reader.with_name("photo.png")
+    model.compile("sgd", "categorical_crossentropy")
+    model.save(tmp_path / "m.safetensors")
+    (tmp_path / "rows.csv").write_text("0,1,0\n1,0,0\n")
+    files = ("--input", photo, "--input", photo, "--divide-by", "255")
+    for target in ("1,0", tmp_path / "rows.csv"):
+        path = tmp_path / "book.xlsx"
+        arguments = ("export", tmp_path / "m.safetensors", *files, "-o", path, "--force")
+        assert invoke(*arguments, "--target", target)[0] == 0
+        right(path)
+        book = open_book(path)
+        shown = book.numbers(book.names["target"], "t")
+        np.testing.assert_array_equal(shown, [[0, 1, 0], [1, 0, 0]])
+    assert "labels from 0 to 2, received 3" in refused(*arguments, "--target", "1,3")
+    assert "rows of shape (3,)" in refused(*arguments, "--target", "0.5,0")
+    assert "rows of shape (3,)" in refused(*arguments, "--target", "nan,0")
+
+
+def test_a_target_without_a_loss(reader: Path, tmp_path: Path) -> None:
+    minnet.load_model(reader, compile=False).save(tmp_path / "m.safetensors")
+    files = ("--input", reader.with_name("photo.png"), "--target", "1", "-o", tmp_path / "b.xlsx")
+    message = refused("export", tmp_path / "m.safetensors", *files)
+    assert "m.safetensors: expected a model with a loss for --target" in message
+    assert "Weights alone have none" in message
+
+
 def test_tables_and_indices(tmp_path: Path) -> None:
     model = Sequential([Embedding(4, 2, input_length=2), Flatten(), Dense(1)], seed=0)
     model.compile("sgd", "mse")

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from minnet.data.images import IMAGE_SUFFIXES, as_rgb, decoded
+from minnet.data.preparation import to_categorical
 from minnet.errors import ArgumentError, FileError, ShapeError, mismatch
 from minnet.files import PathLike, require_file
+from minnet.losses import CategoricalCrossentropy, Loss
 from minnet.tensor import Array
 
 TABLES = (".csv", ".txt")
@@ -80,6 +82,16 @@ def read_target(text: str) -> Array:
         return np.array([float(number) for number in text.split(",")])
     except ValueError:
         return read_rows([text])
+
+
+def target_for(loss: Loss, y: Array, output_shape: Shape) -> Array:
+    """Targets as the loss takes them: numbers of classes become one-hot rows if it wants those."""
+    if loss.name == CategoricalCrossentropy.name and y.ndim == len(output_shape):
+        with np.errstate(invalid="ignore"):
+            labels = y.astype(np.int64)
+        if np.array_equal(labels, y):  # else the loss says what it wants
+            return to_categorical(labels, output_shape[-1])
+    return y
 
 
 def _read(path: Path, shape: Shape | None) -> Array:
