@@ -167,10 +167,11 @@ def read(
     by another program.
     """
     from minnet.loading import class_names, load_model
-    from minnet.saving import save
+    from minnet.saving import require_savable, save
     from minnet.spreadsheet import read_xlsx
 
     require_new(output, force)
+    require_savable(output)
     net, names = load_model(model), class_names(model)
     rate = net.optimizer.base_lr
     found = read_xlsx(book, net)

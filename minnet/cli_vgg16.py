@@ -60,12 +60,12 @@ def finetune(
     model.
     """
     import minnet
-    from minnet.saving import require_ending
+    from minnet.saving import require_savable
     from minnet.vgg16 import finetuning
     from minnet.vgg16.commands import opened
 
     require_new(output, force)
-    require_ending(output)
+    require_savable(output)
     if seed is not None:
         minnet.seed(seed)
     vgg = opened(weights, preprocessing, None if size is None else (size, size))

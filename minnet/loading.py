@@ -12,18 +12,15 @@ from minnet.files import PathLike, require_file
 from minnet.functional import Functional
 from minnet.layers import Layer, Shape
 from minnet.model import Model
-from minnet.saving import LAYERS, restore_state
+from minnet.saving import LAYERS, OF_WEIGHTS, restore_state
 from minnet.sequential import Sequential
 from minnet.tensor import Array
-from minnet.weights.formats import FOREIGN, FORMATS
 from minnet.weights.safetensors import opened_with, places
 from minnet.weights.stored import StoredArray
 
 MODELS: dict[str, Any] = {"Functional": Functional, "Sequential": Sequential}
 #: Functions of minnet's that may be given where a name would do.
 BUILT_IN = {function.__name__: function for function in metrics.METRICS.values()}
-#: The endings of other formats' names; a model's may end in anything else.
-_OF_WEIGHTS = tuple({*FORMATS, *FOREIGN} - {".safetensors"})
 Custom = Mapping[str, Any]
 
 
@@ -70,7 +67,7 @@ def is_model(path: PathLike) -> bool:
     """
     file = require_file(path, "a saved model or weights")
     name = file.name.lower()
-    if name.endswith(_OF_WEIGHTS):
+    if name.endswith(OF_WEIGHTS):
         return False
     if not name.endswith(".safetensors"):
         with file.open("rb") as content:

@@ -23,6 +23,7 @@ from minnet.layers import Layer
 from minnet.objectives import Objectives
 from minnet.tensor import Array
 from minnet.weights import LoadReport, conventions, safetensors
+from minnet.weights.formats import FOREIGN, FORMATS
 from minnet.weights.stored import StoredArray, arrays_of
 
 #: What stands before the names of the optimizer's arrays.
@@ -33,7 +34,8 @@ LAYERS: dict[str, type[Layer]] = {
     for cls in vars(layers).values()
     if isinstance(cls, type) and issubclass(cls, Layer) and cls is not Layer
 }
-_ELSEWHERE = (".h5", ".hdf5", ".keras", ".npz")
+#: The endings of other formats' names; a model's may end in anything else.
+OF_WEIGHTS = tuple(sorted({*FORMATS, *FOREIGN} - {".safetensors"}))
 
 
 class Savable:
@@ -122,7 +124,7 @@ def save(
 
     ``class_names``: of a classifier, which :func:`minnet.loading.class_names` reads.
     """
-    require_ending(path)
+    require_savable(path)
     state = model.optimizer.state_arrays(model.parameters())
     others = {OPTIMIZER + name: array for name, array in state.items()} | dict(arrays or {})
     for name in others.keys() & arrays_of(model.layers).keys():
@@ -138,13 +140,18 @@ def save(
         safetensors.write_with(file, model.layers, others, settings)
 
 
-def require_ending(path: PathLike) -> None:
-    """Raises :class:`~minnet.errors.FileError` for a name that ends like another format's."""
-    ending = Path(path).suffix
-    if ending.lower() in _ELSEWHERE:
+def require_savable(path: PathLike) -> None:
+    """Make sure that a model can be saved under a name; asked for before it is trained.
+
+    Raises :class:`~minnet.errors.FileError` for a name that ends like another format's, and
+    :class:`~minnet.errors.MissingDependencyError` without the package safetensors.
+    """
+    name = Path(path).name
+    if name.lower().endswith(OF_WEIGHTS):
         advice = "model.save_weights writes weights for Keras and NumPy."
-        expected = "a .safetensors file for a whole model"
-        raise FileError(mismatch(str(path), expected, f"the ending {ending!r}", advice))
+        expected, received = "a .safetensors file for a whole model", f"the ending of {name!r}"
+        raise FileError(mismatch(str(path), expected, received, advice))
+    safetensors.require_library()
 
 
 def describe(model: Any) -> Config:

@@ -228,6 +228,7 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
         ({"-o": there}, "there.safetensors: expected a new file, received one that exists"),
         ({"-o": tmp_path / "no" / "m.safetensors"}, "received no directory"),
         ({"-o": tmp_path / "m.h5"}, "expected a .safetensors file for a whole model"),
+        ({"-o": tmp_path / "m.onnx"}, "expected a .safetensors file for a whole model"),
         ({"--lr": 0}, "learning rate"),
         ({"--from": "block5_conv1", "--from-lr": "nan"}, "learning rate"),
     ]
@@ -238,6 +239,16 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
         assert (code, err.count("\n")) == (2, 1) and message in err, (change, out, err)
         assert "Epoch" not in out and "features" not in out
     assert set(tmp_path.rglob("*.safetensors")) == files and there.read_text() == "mine"
+
+
+def test_what_writes_the_model_is_asked_for_before_training(
+    pets: Path, notop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    command = ("finetune", pets, "--weights", notop, *SMALL, "-o", tmp_path / "m.safetensors")
+    code, out, err = run(*command)
+    assert (code, out, err.count("\n")) == (2, "", 1) and not list(tmp_path.iterdir())
+    assert "needs the package 'safetensors'" in err and "minnet[safetensors]" in err
 
 
 def test_images_that_are_damaged_are_told_at_once_and_at_the_end(

@@ -347,7 +347,7 @@ def test_arrays_of_one_name(path: Path) -> None:
 # -- files that are none ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", [".h5", ".keras", ".npz", ".hdf5"])
+@pytest.mark.parametrize("ending", [".h5", ".keras", ".npz", ".hdf5", ".pth", ".PT", ".onnx"])
 def test_other_formats_are_for_weights(tmp_path: Path, ending: str) -> None:
     with pytest.raises(FileError, match=rf"m{ending}: .*whole model.*save_weights"):
         network().save(tmp_path / f"m{ending}")

@@ -53,7 +53,7 @@ def write_with(
     Raises :class:`OSError` where they cannot be written, and
     :class:`~minnet.errors.MissingDependencyError` without the package safetensors.
     """
-    library = _library()
+    library = require_library()
     # The library copies memory as it lies: a transposed view would be written the wrong way round.
     arrays = {k: np.asarray(a, order="C") for k, a in {**arrays_of(layers), **others}.items()}
     order = [[layer.name, list(layer.parameters)] for layer in layers]
@@ -85,7 +85,7 @@ def opened_with(file: Path) -> Iterator[tuple[dict[str, StoredArray], Metadata]]
     Raises :class:`~minnet.errors.FileError` for anything but a safetensors file, or one of a newer
     version of minnet.
     """
-    library = _library()
+    library = require_library()
     expected = "a safetensors file"
     try:
         with library.safe_open(file, framework="numpy") as content:
@@ -106,7 +106,7 @@ def _array(file: Path, content: Any, name: str) -> StoredArray:
 
     def take(rows: slice) -> Array:
         # Opened anew: what was read of a file that is mapped is in memory until it is closed.
-        with _library().safe_open(file, framework="numpy") as opened:
+        with require_library().safe_open(file, framework="numpy") as opened:
             taken: Array = opened.get_slice(name)[rows] if shape else opened.get_tensor(name)
             return taken
 
@@ -143,8 +143,11 @@ def places(file: Path, metadata: Metadata, arrays: Mapping[str, Any]) -> list[tu
     return order
 
 
-def _library() -> Any:
-    """The package safetensors, which has the name of this module."""
+def require_library() -> Any:
+    """The package safetensors, which has the name of this module.
+
+    Raises :class:`~minnet.errors.MissingDependencyError` without it.
+    """
     try:
         import safetensors
         import safetensors.numpy
