@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from minnet import cli_demos, cli_export, cli_models, cli_vgg16
-from minnet.cli_export import Force
+from minnet.cli_models import Force
 from minnet.console import FAILED, complain, plain
 from minnet.errors import MinnetError, WorkbookError
 from minnet.files import require_new

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from minnet.cli_models import Force
 from minnet.errors import ArgumentError, FileError, mismatch
 
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Saved by model.save, or a VGG16's weights.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 
 
 def export(

@@ -9,7 +9,9 @@ import typer
 
 from minnet.console import FAILED, complain, plain
 from minnet.errors import FileError
+from minnet.files import require_new
 
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 Preprocessing = Annotated[
     str | None,
     typer.Option(help="What is done to its images: caffe, torch, rescale; found if left out."),
@@ -26,6 +28,7 @@ def convert(
         typer.Option(help="How IN's numbers lie: keras, theano, torchvision; found if left out."),
     ] = None,
     preprocessing: Preprocessing = None,
+    force: Force = False,
 ) -> None:
     """Write a VGG16's weights from Keras, PyTorch, timm or ONNX to a file of minnet's or Keras's.
 
@@ -33,6 +36,7 @@ def convert(
     """
     from minnet import weights
 
+    require_new(target, force)
     report = weights.convert(source, target, convention, preprocessing)
     for line in str(report).splitlines():
         print(plain(line))
@@ -46,6 +50,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file instead.")] = None,
     preprocessing: Preprocessing = None,
+    force: Force = False,
 ) -> None:
     """Name the likeliest classes of images: file, place, class, probability.
 
@@ -53,6 +58,8 @@ def predict(
     """
     from minnet.vgg16 import commands
 
+    if csv is not None:
+        require_new(csv, force)
     unread: list[FileError] = []
 
     def report(error: FileError) -> None:

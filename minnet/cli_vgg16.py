@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from minnet.cli_models import Preprocessing
+from minnet.cli_models import Force, Preprocessing
 from minnet.console import complain, plain
 from minnet.errors import unknown_name
 from minnet.files import require_new
@@ -51,7 +51,7 @@ def finetune(
     size: Size = None,
     preprocessing: Preprocessing = None,
     seed: Annotated[int | None, typer.Option(min=0, help="To get the same model again.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Teach a VGG16 the classes of a folder of photographs.
 

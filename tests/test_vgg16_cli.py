@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
+import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from image_files import write_folder
@@ -46,6 +50,34 @@ def test_predictions_as_lines_and_as_a_table(saved: tuple[Path, Path], tmp_path:
         assert {first[2], second[2]} == {"cats", "dogs"}
         assert float(first[3]) >= float(second[3])
         assert float(first[3]) + float(second[3]) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode there")
+def test_names_that_are_no_utf8(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    """The table has the bytes of the file's name; of a class, too."""
+    model, folder = saved
+    odd = os.fsdecode(b"c\xe4t")
+    saving.save(load_model(model), tmp_path / "odd", class_names=[odd, "dogs"])
+    image = tmp_path / f"{odd}.png"
+    shutil.copy(folder / "cats" / "cats.0.png", image)
+    table = tmp_path / "out.csv"
+    assert run("predict", tmp_path / "odd", image, "--csv", table) == (0, "", ANY)
+    _, *rows = csv.reader(table.read_text("utf-8", "surrogateescape").splitlines())
+    assert {row[0] for row in rows} == {str(image)} and {row[2] for row in rows} == {odd, "dogs"}
+
+
+def test_a_table_takes_no_files_place(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    """--csv photos/*.jpg makes the first photograph the table, were it not for this."""
+    model, folder = saved
+    first, second = (tmp_path / name for name in ("first.png", "second.png"))
+    for image in (first, second):
+        shutil.copy(folder / "cats" / "cats.0.png", image)
+    before = first.read_bytes()
+    code, stdout, stderr = run("predict", model, "--csv", first, second)
+    assert (code, stdout, first.read_bytes()) == (2, "", before)
+    assert "first.png: expected a new file" in stderr and "--force" in stderr
+    assert run("predict", model, "--csv", first, second, "--force")[0] == 0
+    assert first.read_text().startswith("file,place,class,probability\n")
 
 
 def test_what_cannot_be_predicted(saved: tuple[Path, Path], tmp_path: Path) -> None:
@@ -124,6 +156,17 @@ def test_weights_alone_become_a_book(saved: tuple[Path, Path], tmp_path: Path) -
     (tmp_path / "text.npz").write_text("no weights")
     code, _, stderr = run("export", tmp_path / "text.npz", "--input", image, "-o", book, "--force")
     assert code == 2 and "text.npz" in stderr
+
+
+def test_converted_weights_take_no_files_place(tmp_path: Path) -> None:
+    source, target = tmp_path / "w.npz", tmp_path / "w.safetensors"
+    VGG16(width=1 / 64, include_top=False, input_shape=(32, 32, 3), seed=0).save_weights(source)
+    target.write_text("mine")
+    code, stdout, stderr = run("convert", source, target)
+    assert (code, stdout, target.read_text()) == (2, "", "mine")
+    assert "w.safetensors: expected a new file" in stderr and "--force" in stderr
+    code, stdout, _ = run("convert", source, target, "--force")
+    assert code == 0 and "26 of 26 arrays" in stdout and run("summary", target)[0] == 0
 
 
 def test_a_summary(saved: tuple[Path, Path]) -> None:

@@ -46,7 +46,11 @@ def predict(
         for title, place, name, value in _rows(vgg, images, top, report, progress):
             yield [title, f"{place}", name, f"{value:.4f}"]
         return
-    with replacing(table, "a table") as file, file.open("w", newline="", encoding="utf-8") as out:
+    with (
+        replacing(table, "a table") as file,
+        # A file's name may be bytes that are no UTF-8.
+        file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as out,
+    ):
         writer = csv.writer(out)
         writer.writerow(HEADER)
         written = 0
