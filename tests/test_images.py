@@ -88,9 +88,20 @@ def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
     deep = grey.astype(np.uint16) * 256 + 7
     got = load_image(saved(tmp_path / "deep.png", deep), None)
     np.testing.assert_array_equal(got, np.repeat(grey[..., None], 3, -1))
+    pgm = tmp_path / "deep.ppm"  # in a mode of 32 bits, as such PNGs are in Pillow 10.1
+    pgm.write_bytes(b"P5 33 30 65535\n" + deep.astype(">u2").tobytes())
+    np.testing.assert_array_equal(load_image(pgm, None), got)
     for mode in ("P", "1", "CMYK", "LA"):
         path = saved(tmp_path / f"{mode}.tif", PICTURE, mode)
         assert load_image(path, None).shape == PICTURE.shape
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_numbers_that_are_no_pixels(tmp_path: Path, dtype: Any) -> None:
+    """From 0 to 1 they would be black, above 255 white."""
+    path = saved(tmp_path / "a.tif", PICTURE[..., 0].astype(dtype))
+    with pytest.raises(FileError, match="a.tif: expected pixels of 8 or 16 bits.*PNG"):
+        load_image(path)
 
 
 def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:

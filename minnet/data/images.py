@@ -97,7 +97,10 @@ def decoded(path: PathLike, convert: Callable[[Image], Image]) -> Array:
     try:
         with Image.open(file, formats=FORMATS) as image:
             image.load()
-            return np.array(convert(ImageOps.exif_transpose(image)))
+            if image.mode == "F" or (image.mode, image.format) == ("I", "TIFF"):
+                expected, received = "pixels of 8 or 16 bits", "numbers of which none is white"
+                raise FileError(mismatch(str(file), expected, received, "Save it as PNG."))
+            return np.array(convert(_of_bytes(ImageOps.exif_transpose(image))))
     except Image.DecompressionBombError as error:
         received, advice = str(error).rstrip("."), "Make it smaller, or leave it out."
         raise FileError(
@@ -113,11 +116,18 @@ def decoded(path: PathLike, convert: Callable[[Image], Image]) -> Array:
         raise FileError(mismatch(str(file), "a whole image", received, _ADVICE)) from None
 
 
+def _of_bytes(image: Image) -> Image:
+    """Of 16 bits, 'I;16' or 'I' to Pillow, the upper 8; it would cut off all that is above 255."""
+    from PIL import Image as library
+
+    if not image.mode.startswith("I"):
+        return image
+    return library.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
 def as_rgb(image: Image) -> Image:
     from PIL import Image as library
 
-    if image.mode.startswith("I;16"):  # Pillow itself would cut off all that is above 255
-        return library.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         with_alpha = image.convert("RGBA")
         white = library.new("RGBA", image.size, "white")
