@@ -131,6 +131,18 @@ def test_files_of_a_model_say_which_images_it_takes(name: str, tmp_path: Path) -
     np.testing.assert_allclose(again.predict(images), vgg.predict(images), rtol=1e-6)
 
 
+def test_a_file_whose_end_is_cut_off_is_damaged(tmp_path: Path) -> None:
+    """An .npz says in its last bytes which images its net expects; the arrays are all there."""
+    path = tmp_path / "w.npz"
+    net = VGG16(None, False, input_shape=(32, 32, 3), width=1 / 64, preprocessing="torch", seed=0)
+    net.save_weights(path)
+    whole = path.read_bytes()
+    for cut in range(1, 250, 6):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(FileError, match="w.npz: expected an .npz file .* damaged"):
+            read_vgg16(path)
+
+
 def test_what_is_no_batches_and_no_size(path: Path) -> None:
     vgg = Vgg16(None, width=1 / 16, size=32)
     assert vgg.size == (32, 32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,7 @@ def opened(file: Path) -> Iterator[Stored]:
     try:
         whole = file.stat().st_size
         with zipfile.ZipFile(file) as archive:
+            _require_end(file, len(archive.comment))
             layers: dict[str, StoredLayer] = {}
             for member in archive.infolist():
                 title = member.filename.removesuffix(".npy")
@@ -70,6 +72,18 @@ def opened(file: Path) -> Iterator[Stored]:
     except _DAMAGE as error:
         expected = "an .npz file with plain arrays"
         raise FileError(mismatch(str(file), expected, f"a damaged one: {error}")) from None
+
+
+def _require_end(file: Path, comment: int) -> None:
+    """Raise :class:`ValueError` where the zip's comment, the last thing in the file, is cut off.
+
+    Python takes what there is of it, and nobody would miss the convention.
+    """
+    with file.open("rb") as content:
+        content.seek(-comment - 2, os.SEEK_END)
+        claimed = int.from_bytes(content.read(2), "little")
+    if claimed != comment:
+        raise ValueError(f"{claimed} bytes at its end should be a comment, {comment} are")
 
 
 def _array(
