@@ -55,6 +55,9 @@ class _Commands(TyperGroup):
         except (MinnetError, OSError) as error:
             complain(error)
             raise typer.Exit(FAILED) from None
+        except MemoryError as error:
+            complain(f"out of memory. {error}")
+            raise typer.Exit(FAILED) from None
 
 
 app = typer.Typer(

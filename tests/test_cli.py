@@ -191,6 +191,15 @@ def test_training_that_diverges_is_one_line(tmp_path: Path) -> None:
     assert "Lower the learning rate" in refused(*arguments)
 
 
+def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: Path) -> None:
+        raise MemoryError("Unable to allocate 9 EiB")
+
+    monkeypatch.setattr(layers, "run", run)
+    message = refused("demo", "layers", "-o", tmp_path / "book.xlsx")
+    assert message == "minnet: out of memory. Unable to allocate 9 EiB\n"
+
+
 def test_a_book_that_would_be_too_large_is_one_line(tmp_path: Path) -> None:
     arguments = ("demo", "linear", "-o", tmp_path / "book.xlsx", "--steps", "50000")
     assert "live formulas" in refused(*arguments)

@@ -143,6 +143,10 @@ def test_wrong_arguments(make: Any, message: str) -> None:
             r"layer 'c' .* expected images \(height, width",
         ),
         (Conv2D(2, 9, name="c"), (2, 8, 8, 1), "layer 'c' .* at least 9x9 pixels"),
+        *(
+            (Conv2D(2, 3, padding="same", dilation_rate=rate, name="c"), (2, 8, 8, 1), message)
+            for rate, message in ((2**63, "layer 'c' .* at most"), (10**7, "20,000,008x20,000,008"))
+        ),
         (Conv2D(2, 3, groups=2, name="c"), (2, 8, 8, 3), "layer 'c'.* 2 groups divide"),
         (MaxPooling2D(9, name="p"), (2, 8, 8, 1), "layer 'p' .* at least 9x9 pixels"),
         (GlobalMaxPooling2D(name="p"), (2, 8, 8), r"layer 'p' .*x\[\.\.\., None"),

@@ -21,6 +21,7 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
+MOST_PIXELS = 1 << 40  # of an image with its padding; places in it fit into 64 bits
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,25 @@ class Window:
     def output_size(self, height: int, width: int) -> Pair:
         """How many places the window has, down and across an image.
 
-        Raises :class:`~minnet.errors.ShapeError` where the padded image is smaller than the window.
+        Raises :class:`~minnet.errors.ShapeError` where the padded image is smaller than the window,
+        or larger than any memory.
         """
         (top, bottom), (left, right) = self.padding
         tall, wide = self.reach
-        spare_rows = height + top + bottom - tall
-        spare_columns = width + left + right - wide
-        if spare_rows < 0 or spare_columns < 0:
-            raise ShapeError(
-                mismatch(
-                    f"window {self.size[0]}x{self.size[1]} with dilation {self.dilation}",
-                    f"an image of at least {tall}x{wide} pixels, padding included",
-                    f"{height}x{width} pixels with padding {self.padding}",
-                    "Use a smaller window, padding='same', or larger images.",
-                )
-            )
-        return spare_rows // self.strides[0] + 1, spare_columns // self.strides[1] + 1
+        rows, columns = height + top + bottom, width + left + right
+        if rows < tall or columns < wide:
+            expected = f"an image of at least {tall}x{wide} pixels, padding included"
+            received = f"{height}x{width} pixels with padding {self.padding}"
+            advice = "Use a smaller window, padding='same', or larger images."
+            raise self._misfit(expected, received, advice)
+        if rows * columns > MOST_PIXELS:
+            expected = f"an image of at most {MOST_PIXELS:,} pixels, padding included"
+            raise self._misfit(expected, f"{rows:,}x{columns:,}")
+        return (rows - tall) // self.strides[0] + 1, (columns - wide) // self.strides[1] + 1
+
+    def _misfit(self, expected: str, received: str, advice: str = "") -> ShapeError:
+        where = f"window {self.size[0]}x{self.size[1]} with dilation {self.dilation}"
+        return ShapeError(mismatch(where, expected, received, advice))
 
 
 def remainders(
