@@ -156,6 +156,23 @@ def test_what_is_interrupted_has_written_what_it_had(
     assert stopped.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "rates",
+    [("--lr", 1e30), ("--from", "block5_conv3", "--from-lr", 1e30, "--batch-size", 64)],
+)
+def test_a_loss_that_is_lost_takes_no_models_place(
+    pets: Path, notop: Path, tmp_path: Path, rates: tuple[object, ...]
+) -> None:
+    """The last step ruins the model, which training itself would see at the next one."""
+    model = tmp_path / "pets.safetensors"
+    command = ("finetune", pets, "--weights", notop, *SMALL, "--epochs", 1, "--cache", tmp_path)
+    assert run(*command, "-o", model)[0] == 0
+    good = model.read_bytes()
+    code, out, err = run(*command, "-o", model, "--force", *rates)
+    assert code == 2 and "Wrote" not in out and model.read_bytes() == good
+    assert "finite numbers after an epoch, received val_loss nan" in err and "(now 1e+30)" in err
+
+
 def test_a_model_may_be_tuned_further(pets: Path, notop: Path, tmp_path: Path) -> None:
     """Its head is new, all else as it has learned, images as it takes them."""
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from minnet.callbacks import LambdaCallback, ProgressBar
 from minnet.checks import positive
 from minnet.data import ImageFolder
-from minnet.errors import FileError, mismatch
+from minnet.errors import FileError, NumberError, mismatch
 from minnet.features import Features
 from minnet.files import PathLike, replacing
 from minnet.vgg16.lesson import Vgg16
@@ -49,8 +50,9 @@ def finetune(
     ``cache``: a directory for the features on which the head is trained. ``keep``: called with the
     head trained, and after each epoch of the other layers, which may take an hour.
 
-    Raises :class:`~minnet.errors.FileError` for another folder, and what
-    :meth:`Vgg16.fit_features` raises.
+    Raises :class:`~minnet.errors.FileError` for another folder,
+    :class:`~minnet.errors.NumberError`, instead of keeping it, for a model whose loss is not
+    finite, and what :meth:`Vgg16.fit_features` raises.
     """
     for stage in (head, unfrozen):  # what is wrong is said now, and not after an hour
         positive("fine-tuning's learning rate", stage.lr)
@@ -65,15 +67,31 @@ def finetune(
         raise FileError(mismatch(str(valid.directory), f"the directories {expected}", received))
     vgg.finetune(train)
     vgg.compile(head.lr)
-    vgg.fit_features(train, valid, head.epochs, cache, batch_size=head.batch_size)
+    history = vgg.fit_features(train, valid, head.epochs, cache, batch_size=head.batch_size)
+    _require_finite({name: values[-1] for name, values in history.history.items()}, head.lr)
     keep()
     if start is not None:
         vgg.unfreeze(start)
         vgg.compile(unfrozen.lr)
         batches = _batches(vgg, train.directory, unfrozen.batch_size, shuffle=True)
-        keeping = LambdaCallback(on_epoch_end=lambda epoch, logs: keep())
-        bar = ProgressBar(unit="images")
-        vgg.fit(batches, valid, unfrozen.epochs, callbacks=[bar, keeping])
+
+        def after(epoch: int, logs: dict[str, float]) -> None:
+            _require_finite(logs, unfrozen.lr)
+            keep()
+
+        watching = [ProgressBar(unit="images"), LambdaCallback(on_epoch_end=after)]
+        vgg.fit(batches, valid, unfrozen.epochs, callbacks=watching)
+
+
+def _require_finite(logs: dict[str, float], lr: float) -> None:
+    """Raise :class:`~minnet.errors.NumberError` for a model that is not worth keeping.
+
+    What the last step of an epoch did, validation alone shows.
+    """
+    lost = ", ".join(f"{name} {value}" for name, value in logs.items() if not math.isfinite(value))
+    if lost:
+        advice = f"Lower the learning rate (now {lr:g})."
+        raise NumberError(mismatch("fine-tuning", "finite numbers after an epoch", lost, advice))
 
 
 def features(
