@@ -9,7 +9,7 @@ import typer
 
 from minnet.cli_models import Force, Preprocessing
 from minnet.console import complain, plain
-from minnet.errors import unknown_name
+from minnet.errors import ArgumentError, mismatch, unknown_name
 from minnet.files import require_new
 
 Weights = Annotated[
@@ -64,6 +64,10 @@ def finetune(
     from minnet.vgg16 import finetuning
     from minnet.vgg16.commands import opened
 
+    unfrozen = finetuning.Stage(from_epochs, from_lr, batch_size)
+    if start is None and unfrozen != finetuning.UNFROZEN:
+        expected = "--from-epochs, --from-lr and --batch-size with --from"
+        raise ArgumentError(mismatch("minnet finetune", expected, "no --from"))
     require_new(output, force)
     require_savable(output)
     if seed is not None:
@@ -71,7 +75,6 @@ def finetune(
     vgg = opened(weights, preprocessing, None if size is None else (size, size))
     kept = cache or output.with_name(f"{output.name}.features")
     head = finetuning.HEAD._replace(epochs=epochs, lr=lr)
-    unfrozen = finetuning.Stage(from_epochs, from_lr, batch_size)
     written = 0
 
     def write() -> None:

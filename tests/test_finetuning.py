@@ -248,6 +248,9 @@ def test_what_finetune_refuses(pets: Path, notop: Path, tmp_path: Path) -> None:
         ({"-o": tmp_path / "m.onnx"}, "expected a .safetensors file for a whole model"),
         ({"--lr": 0}, "learning rate"),
         ({"--from": "block5_conv1", "--from-lr": "nan"}, "learning rate"),
+        ({"--from-lr": 1e-4}, "--batch-size with --from, received no --from"),
+        ({"--from-epochs": 2}, "--batch-size with --from, received no --from"),
+        ({"--batch-size": 8}, "--batch-size with --from, received no --from"),
     ]
     files = set(tmp_path.rglob("*.safetensors"))
     for change, message in cases:
