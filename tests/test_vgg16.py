@@ -117,6 +117,12 @@ def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
     path, notop = tmp_path / "vgg.safetensors", tmp_path / "notop.safetensors"
     small().save_weights(path)
     small(include_top=False).save_weights(notop)
+    small(include_top=False).save_weights(tmp_path / "notop.h5")
+    with pytest.raises(FileError, match=r"received block1_conv1/weight .*width=") as caught:
+        VGG16(tmp_path / "notop.h5", False, input_shape=(32, 32, 3), width=1 / 8)
+    assert "block5_conv3/bias of shape" in str(caught.value) and "include_top" not in str(
+        caught.value
+    )
     with pytest.raises(FileError, match=r"predictions.*include_top=False"):
         small(weights=path, classes=7)
     with pytest.raises(FileError, match="no fc1; no fc2; no predictions"):

@@ -14,6 +14,7 @@ from image_files import write_folder
 from typer.testing import CliRunner
 
 from minnet import cli, load_model, saving
+from minnet.errors import FileError
 from minnet.spreadsheet.reader import open_book
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.vgg16 import VGG16, Vgg16
@@ -167,6 +168,21 @@ def test_converted_weights_take_no_files_place(tmp_path: Path) -> None:
     assert "w.safetensors: expected a new file" in stderr and "--force" in stderr
     code, stdout, _ = run("convert", source, target, "--force")
     assert code == 0 and "26 of 26 arrays" in stdout and run("summary", target)[0] == 0
+
+
+def test_a_whole_model_with_a_head_of_its_own_is_not_converted(tmp_path: Path) -> None:
+    """Its dense layers have the names of a VGG16's, and see one number of each map."""
+    base = VGG16(width=1 / 64, include_top=False, input_shape=(64, 64, 3), seed=0)
+    base.save_weights(tmp_path / "base.npz")
+    vgg = Vgg16(tmp_path / "base.npz", size=64)
+    vgg.ft(2)
+    vgg.save(tmp_path / "pets.safetensors")
+    code, _, stderr = run("convert", tmp_path / "pets.safetensors", tmp_path / "w.npz")
+    assert code == 2 and not (tmp_path / "w.npz").exists()
+    assert "pets.safetensors: expected the arrays of a VGG16" in stderr
+    assert "head, for the mean of each feature map" in stderr and "Vgg16.load" in stderr
+    with pytest.raises(FileError, match=r"Vgg16\.load"):
+        Vgg16(tmp_path / "pets.safetensors")
 
 
 def test_a_summary(saved: tuple[Path, Path]) -> None:

@@ -8,6 +8,9 @@ from minnet.sequential import Sequential
 from minnet.tensor import Tensor
 from minnet.weights import Vgg16Report, opened_vgg16
 from minnet.weights.stored import StoredArray
+from minnet.weights.vgg16 import CONVOLUTIONS
+
+FIRST = CONVOLUTIONS[0]
 
 
 def load(model: Sequential, path: PathLike) -> Vgg16Report:
@@ -28,12 +31,15 @@ def load(model: Sequential, path: PathLike) -> Vgg16Report:
                 problems.append(f"no {name}")
                 continue
             arrays = theirs[name].kernel, theirs[name].bias
-            for parameter, array in zip(layer.parameters.values(), arrays, strict=True):
+            for (key, parameter), array in zip(layer.parameters.items(), arrays, strict=True):
                 found.append((parameter, array))
                 if array.shape != parameter.shape:
-                    problems.append(f"{array.name} of shape {array.shape}, not {parameter.shape}")
+                    shapes = f"{array.shape}, not {parameter.shape}"
+                    problems.append(f"{name}/{key} of shape {shapes}")
         if problems:
             advice = "include_top=False takes the convolutions alone, for images of any size."
+            if theirs[FIRST].bias.shape != ours[FIRST].parameters["bias"].shape:
+                advice = "width= multiplies the numbers of filters; Vgg16 is as wide as its file."
             expected = "the arrays of this VGG16"
             raise FileError(mismatch(str(path), expected, "; ".join(problems), advice))
         for parameter, array in found:

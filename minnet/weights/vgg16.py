@@ -36,6 +36,10 @@ _TORCH_TOP = dict(zip(("classifier.0", "classifier.3", "classifier.6"), TOP))
 _TIMM_TOP = dict(zip(("pre_logits.fc1", "pre_logits.fc2", "head.fc"), TOP))
 KNOWN_NAMES = {name: name for name in LAYERS} | _TORCH | _TORCH_TOP | _TIMM_TOP
 
+_POOLED = (
+    "Its head, for the mean of each feature map, is no VGG16's. Vgg16.load reads a whole model "
+    "with one, as minnet finetune writes it."
+)
 #: The end of an array's name that says which of its layer's it is.
 _ROLE = re.compile(r"(?P<layer>.+?)[./_](kernel|weight|W|bias|b)(_1)?(:0)?")
 
@@ -253,7 +257,7 @@ def _hwio(shape: Shape, convention: Convention) -> Shape:
 
 def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
     """Each layer's arrays, converted when they are read; all shapes are checked now."""
-    convention, layers = report.convention, []
+    convention, layers, advice = report.convention, [], ""
     channels: int | None = None  # that the layer before gives
     first_dense = next((name for name, *_ in pairs if name not in CONVOLUTIONS), None)
     for name, kernel, bias in pairs:
@@ -267,6 +271,8 @@ def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
         if shape != expected:
             report.matched.remove(f"{name}/weight")
             report.mismatched.append((f"{name}/weight", expected, kernel.shape))
+            if name == first_dense and shape[0] == channels:
+                advice = _POOLED
         if bias.shape != (filters,):
             report.matched.remove(f"{name}/bias")
             report.mismatched.append((f"{name}/bias", (filters,), bias.shape))
@@ -274,7 +280,7 @@ def _converted(pairs: Sequence[Pair], report: Vgg16Report) -> list[Vgg16Layer]:
         layers.append(Vgg16Layer(name, _ours(name, kernel, expected, convention, flattened), bias))
         channels = filters
     if not report.is_complete:
-        raise _refused(report)
+        raise _refused(report, advice)
     return layers
 
 
@@ -310,8 +316,8 @@ def _ours(
     return StoredArray(f"{name}/weight", shape, kernel.dtype, kernel.runs, in_file)
 
 
-def _refused(report: Vgg16Report) -> FileError:
+def _refused(report: Vgg16Report, advice: str = "") -> FileError:
     parts = [f"{words}: {', '.join(names)}" for words, names in report.differences()]
-    error = FileError(mismatch(report.path, "the arrays of a VGG16", "; ".join(parts)))
+    error = FileError(mismatch(report.path, "the arrays of a VGG16", "; ".join(parts), advice))
     error.report = report
     return error
