@@ -198,8 +198,17 @@ def _texts(cell: CellDifference) -> list[str]:
     return [plain(cell.sheet), cell.cell, formula, stored, recalculated, f"{cell.difference:.3g}"]
 
 
+class _Nowhere(io.StringIO):
+    """In the place of an output that is closed, for which Python has None."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 def main() -> None:
     """The entry point."""
+    # Else what is printed to a closed stderr appears on stdout.
+    sys.stdout, sys.stderr = sys.stdout or _Nowhere(), sys.stderr or _Nowhere()
     # A character that the terminal cannot show must not end a command.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

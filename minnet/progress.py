@@ -67,9 +67,12 @@ class Progress:
         self._rows = rows
         self._epochs = epochs
         self._stream = sys.stdout if stream is None else stream
-        self._silent = verbose == 0
+        closed = self._stream is None  # as Python has it of a program without a terminal
+        self._silent = verbose == 0 or closed
         #: Whether there is a bar, and so anything to do within an epoch.
-        self.live = verbose == 1 and (self._stream.isatty() or _is_notebook(self._stream))
+        self.live = (
+            verbose == 1 and not closed and (self._stream.isatty() or _is_notebook(self._stream))
+        )
         self._clock = clock
         self._unit = unit
         self._heading = ""

@@ -306,6 +306,23 @@ def test_texts_of_a_file_stay_on_one_line(book: Path, tmp_path: Path) -> None:
     assert all(line.count("\t") == 5 for line in stdout.splitlines()[1:])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell's")
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_an_output_that_is_closed(closed: str, book: Path, tmp_path: Path) -> None:
+    """Nothing is said there, nor instead on the other one; all else is as usual."""
+
+    def run(*arguments: object) -> tuple[int, str]:
+        command = ["sh", "-c", f'"$@" {closed}>&-', "sh", *PROGRAM, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    path = tmp_path / "book.xlsx"
+    code, said = run("demo", "linear", "-o", path, "--epochs", 2)
+    assert (code, "Epoch 2/2" in said) == (0, closed == "2") and zipfile.is_zipfile(path)
+    code, said = run("check", tmp_path / "nowhere.xlsx")
+    assert (code, "nowhere.xlsx" in said) == (2, closed == "1") and "Traceback" not in said
+
+
 def test_a_reader_that_leaves_early_is_no_error(book: Path) -> None:
     process = start("check", "--cells", *[book] * 12)
     assert process.stdout is not None and process.stderr is not None

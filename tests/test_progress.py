@@ -43,6 +43,16 @@ def shown(stream: io.StringIO) -> list[str]:
     return lines
 
 
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_without_an_output(verbose: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program without a terminal on Windows."""
+    monkeypatch.setattr("sys.stdout", None)
+    model = Sequential([Dense(1, input_shape=(1,))], seed=0)
+    model.compile("sgd", "mse")
+    history = model.fit(np.ones((4, 1)), np.ones(4), epochs=2, verbose=verbose)
+    assert len(history.epoch) == 2
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
