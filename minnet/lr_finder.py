@@ -53,7 +53,8 @@ class RateSearch:
 
         Needs matplotlib: ``pip install "minnet[plots]"``.
 
-        Raises :class:`~minnet.errors.MissingDependencyError` without it, and
+        Raises :class:`~minnet.errors.MissingDependencyError` without it,
+        :class:`~minnet.errors.ArgumentError` for another ending, and
         :class:`~minnet.errors.FileError` where there is no place for the file.
         """
         figure = new_figure("plotting a search for a learning rate", 7, 4)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from minnet.errors import missing
+from minnet.errors import ArgumentError, mismatch, missing
 from minnet.files import PathLike, replacing
 
 
@@ -25,7 +26,12 @@ def new_figure(purpose: str, width: float, height: float) -> Any:
 def save_figure(figure: Any, path: PathLike) -> None:
     """Write a figure as PNG, SVG or PDF, by the name's ending.
 
-    Raises :class:`~minnet.errors.FileError` where there is no place for the file.
+    Raises :class:`~minnet.errors.ArgumentError` for another ending and
+    :class:`~minnet.errors.FileError` where there is no place for the file.
     """
+    ending = Path(path).suffix.lower()
+    if ending[1:] not in figure.canvas.get_supported_filetypes():
+        expected, received = "a .png, .svg or .pdf file", f"the ending {ending!r}"
+        raise ArgumentError(mismatch(f"plot {str(path)!r}", expected, received))
     with replacing(path, "a picture") as temporary:
-        figure.savefig(temporary, format=str(path).rpartition(".")[2])
+        figure.savefig(temporary, format=ending[1:])

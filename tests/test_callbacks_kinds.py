@@ -139,6 +139,7 @@ def test_a_number_that_nobody_logs() -> None:
         (lambda: ReduceLROnPlateau(min_lr=-1), "min_lr: expected a finite number >= 0"),
         (lambda: ModelCheckpoint("x", save_freq="day"), "save_freq, if not 'epoch',: expected"),
         (lambda: ExcelLogger(live=(X, Y)), "live_epochs, or neither, received one of them"),
+        (lambda: ExcelLogger("a.txt"), r"ExcelLogger: expected a name that ends in \.xlsx"),
         (lambda: LambdaCallback(on_epoch_ends=print), "Did you mean 'on_epoch_end'"),
     ],
 )
@@ -332,6 +333,13 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert not [tag for tag, _, _ in validated if tag.startswith("batch")]
 
 
+def test_tensorboard_where_no_logs_can_be(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileError, match="file: expected a directory .*Not a directory"):
+        classifier().fit(X, Y, verbose=0, callbacks=[TensorBoard(tmp_path / "file")])
+
+
 def test_tensorboard_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
     with pytest.raises(MissingDependencyError, match=r"TensorBoard needs.*minnet\[tensorboard\]"):
@@ -407,6 +415,14 @@ def test_a_picture_of_the_curves(tmp_path: Path, ending: str, magic: bytes) -> N
     history.plot(path)
     assert path.read_bytes().startswith(magic)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["curves", "curves.foo"])
+def test_a_picture_of_no_kind(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("matplotlib")
+    history = classifier().fit(X, Y, verbose=0)
+    with pytest.raises(ArgumentError, match=rf"{name}': expected a \.png, \.svg or \.pdf file"):
+        history.plot(tmp_path / name)
 
 
 def test_a_picture_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

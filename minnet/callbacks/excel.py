@@ -23,7 +23,7 @@ class ExcelLogger(Callback):
     exported does not change training.
 
     Raises :class:`~minnet.errors.ArgumentError` where only one of ``live`` and ``live_epochs`` is
-    given, and what the export raises.
+    given, or a name that does not end in .xlsx, and what the export raises.
     """
 
     def __init__(
@@ -37,6 +37,9 @@ class ExcelLogger(Callback):
             expected = "live rows (x, y) and live_epochs, or neither"
             raise ArgumentError(mismatch("ExcelLogger", expected, "one of them"))
         self.path = Path(path)
+        if self.path.suffix.lower() != ".xlsx":
+            expected = "a name that ends in .xlsx"
+            raise ArgumentError(mismatch("ExcelLogger", expected, repr(str(path))))
         self._live, self._live_epochs, self._options = live, frozenset(live_epochs), options
         self._rows: list[dict[str, float]] = []
 

@@ -43,8 +43,8 @@ class History(Callback):
         Needs matplotlib: ``pip install "minnet[plots]"``.
 
         Raises :class:`~minnet.errors.MissingDependencyError` without it,
-        :class:`~minnet.errors.ArgumentError` where there is no epoch yet, and
-        :class:`~minnet.errors.FileError` where there is no place for the file.
+        :class:`~minnet.errors.ArgumentError` where there is no epoch yet or for another ending,
+        and :class:`~minnet.errors.FileError` where there is no place for the file.
         """
         if not self.epoch:
             raise ArgumentError(mismatch("History.plot", "at least one finished epoch", "none"))

@@ -89,7 +89,8 @@ class TensorBoard(Callback):
 
     Written by tensorboardX, an optional package.
 
-    Raises :class:`~minnet.errors.MissingDependencyError` without it, when it is made.
+    Raises :class:`~minnet.errors.MissingDependencyError` without it, when it is made, and
+    :class:`~minnet.errors.FileError` where logs cannot be written.
     """
 
     def __init__(self, log_dir: PathLike = "logs", update_freq: int | str = "epoch"):
@@ -132,7 +133,11 @@ class TensorBoard(Callback):
 
     def _writer(self, run: str) -> Any:
         if run not in self._writers:
-            self._writers[run] = _summary_writer()(os.path.join(self.log_dir, run))
+            try:
+                self._writers[run] = _summary_writer()(os.path.join(self.log_dir, run))
+            except OSError as error:
+                where, expected = f"TensorBoard {self.log_dir}", "a directory to write logs to"
+                raise FileError(mismatch(where, expected, f"{error.strerror or error}")) from None
         return self._writers[run]
 
 
