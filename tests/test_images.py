@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,20 @@ def test_changed_bytes_give_pixels_or_a_clear_error(data: st.DataObject) -> None
             assert load_image(path, 8).shape == (8, 8, 3)
         except FileError as error:
             assert "a.img" in str(error)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    done = threading.Event()
+
+    def read() -> None:
+        with pytest.raises(FileError, match="a.jpg: expected a file with an image, .* a pipe"):
+            load_image(tmp_path / "a.jpg")
+        done.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    assert done.wait(10)
 
 
 def test_no_program_is_run_for_a_file(tmp_path: Path) -> None:
