@@ -119,6 +119,8 @@ class Plan:
                     lies[x] = FILTERS
                 if i in node.op.tables and x.kind == "parameter":
                     lies[x] = NORMAL
+                if x.kind == "target" and node.value.ndim == 2 and single_view(node) is x:
+                    lies[x] = NORMAL  # a row for each of what the loss takes for rows
         for node, (slot, _) in self._slots.items():
             if node is not slot and slot in lies and node.shape == slot.shape:
                 lies[node] = lies[slot]

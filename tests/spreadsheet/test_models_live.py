@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minnet import Activation, Dense, Layer, Sequential, ops, read_xlsx
+from minnet import Activation, Conv2D, Dense, Layer, Sequential, ops, read_xlsx
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.reader import open_book
 from minnet.spreadsheet.verify import verify_xlsx
@@ -76,6 +76,11 @@ MODELS: dict[str, tuple[Callable[[], list[Layer]], Any, Any, Any, dict[str, Any]
         lambda: [Dense(2, "softmax", input_dim=3)],
         "categorical_crossentropy", normal(3, 3), np.eye(2)[[0, 1, 1]], {},
     ),
+    "a class for each pixel": (
+        lambda: [Conv2D(3, 2, activation="softmax", input_shape=(3, 3, 1))],
+        "categorical_crossentropy", normal(2, 3, 3, 1), np.eye(3)[RNG.integers(0, 3, (2, 2, 2))],
+        {"steps": 2},
+    ),
     "too many rows for the accuracy": (
         lambda: [Dense(4, "relu", input_dim=3), Dense(2, "softmax")],
         SPARSE, normal(100, 3), labels(100), {},
@@ -105,7 +110,11 @@ def test_recalculates_and_reads_back(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["several yes-or-no outputs", "rows of rows", "one-hot targets", "a weight on the left"]
+    "name",
+    [
+        *("several yes-or-no outputs", "rows of rows", "one-hot targets", "a weight on the left"),
+        "a class for each pixel",
+    ],
 )
 def test_accuracy_is_the_metric(name: str, tmp_path: Path) -> None:
     layers, loss, x, y, _ = MODELS[name]
