@@ -112,8 +112,9 @@ def usual(ndim: int) -> str:
 
 
 def parameter_orientations(ndim: int) -> tuple[str, ...]:
-    """How a parameter may lie: one row per neuron, whoever uses it.
+    """How a parameter that is no table may lie: one row per neuron, whoever uses it.
 
     Reading back has only the area's shape to go by, and a square matrix has the same either way.
+    Of a table, a name in the book says that it is one.
     """
     return {1: (COLUMN, NORMAL), 2: (TRANSPOSED,), 4: (FILTERS,)}.get(ndim, (NORMAL,))

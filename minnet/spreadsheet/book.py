@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openpyxl import Workbook
+from openpyxl.utils.cell import absolute_coordinate
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.hyperlink import Hyperlink
@@ -24,7 +25,7 @@ from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.input_pictures import InputPictures
 from minnet.spreadsheet.labels import RATE
 from minnet.spreadsheet.layout import FIRST_BAND_ROW
-from minnet.spreadsheet.names import a1, column_letters, quote_sheet
+from minnet.spreadsheet.names import a1, column_letters, quote_sheet, table_name
 from minnet.spreadsheet.page import Page, PageRows
 from minnet.spreadsheet.passes import Pass
 from minnet.spreadsheet.plan import Plan
@@ -310,6 +311,11 @@ class StepSheet:
             name = self.page.labels.defined_name(node)
             if name is not None:
                 self.book.name(name, self.title, self.page.area(block), local=not self.is_first)
+            if self.is_first and self.page.labels.is_table(node):
+                # A square one looks the same either way to those who read it back.
+                title, _ = self.page.layout.places_of_words(block)
+                cell = absolute_coordinate(a1(*title))
+                self.book.name(table_name(str(node.name)), self.title, cell)
 
 
 def _reading(value: float) -> str:

@@ -79,6 +79,11 @@ class Labels:
         users = (other for other in self._plan.blocks if node in other.inputs)
         return any(user.op is not None and user.op.name == "take_rows" for user in users)
 
+    def is_table(self, node: Node) -> bool:
+        """Whether it is a parameter with a row for each index, not one for each neuron."""
+        lies_so = self._plan.blocks[node].lies == NORMAL and not self._plan.as_written
+        return node.kind == "parameter" and node.value.ndim == 2 and lies_so
+
     def is_helper(self, node: Node) -> bool:
         """Whether it is a copy that another formula needs to lie otherwise."""
         return node in self._plan.helpers.values()
@@ -119,7 +124,7 @@ class Labels:
         block = self._plan.blocks[node]
         if node.op is None:
             if node.kind == "parameter":
-                if block.lies == NORMAL and node.value.ndim == 2 and not self._plan.as_written:
+                if self.is_table(node):
                     return "row i stands for index i"
                 learned = any(t.requires_grad for t in node.tensors)
                 return _LEARNED.get(block.lies, "learned" if learned else "kept, not learned")

@@ -107,6 +107,11 @@ def probe_name(layer: str, of: str = "") -> str:
     return legal_name(f"{PROBE}{layer}{f'_{of}' if of else ''}")
 
 
+def table_name(weight: str) -> str:
+    """The name that says of a weight that it is a table: a row on the sheet is one of the array."""
+    return legal_name(f"{weight}_by_index")
+
+
 def is_legal_title(title: str) -> str | None:
     """The reason why spreadsheets refuse this as a sheet's title, or None if it is legal."""
     if not title.strip():

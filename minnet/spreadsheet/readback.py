@@ -14,7 +14,7 @@ import numpy as np
 from minnet.errors import WorkbookError, mismatch
 from minnet.spreadsheet.blocks import IMAGES, NORMAL, arrange, parameter_orientations
 from minnet.spreadsheet.labels import RATE
-from minnet.spreadsheet.names import SHARES, legal_name, probe_name
+from minnet.spreadsheet.names import SHARES, legal_name, probe_name, table_name
 from minnet.spreadsheet.reader import Area, Book, open_book
 from minnet.tensor import Array
 
@@ -75,13 +75,9 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
                 "Build it first: give the first layer input_shape=….",
             )
         )
-    # A table is looked up by the numbers of its rows, so that a row of it is one on the sheet.
-    tables = {
-        id(p) for layer in model.layers if layer.takes_indices for p in layer.parameters.values()
-    }
     found.probed = _probed(book, model)
     parameters = [p for p in parameters if p.name not in found.probed]
-    weights = [_weight(book, p, id(p) in tables) for p in parameters]
+    weights = [_weight(book, p) for p in parameters]
     rate = book.named(RATE, "the learning rate")
     if rate is not None:
         found.learning_rate = float(book.numbers(rate, "the learning rate")[0, 0])
@@ -126,7 +122,7 @@ def _change(parameter: Any, array: Array) -> Change:
     )
 
 
-def _weight(book: Book, parameter: Any, as_table: bool) -> Array:
+def _weight(book: Book, parameter: Any) -> Array:
     """A parameter's array from its named area, in the model's dtype."""
     name = legal_name(parameter.name)
     area = book.named(name, f"the weight {parameter.name!r}")
@@ -140,7 +136,8 @@ def _weight(book: Book, parameter: Any, as_table: bool) -> Array:
                 "Is this the model that the workbook was made from?",
             )
         )
-    lies = _orientation(area, parameter.shape, as_table)
+    as_table = book.named(table_name(parameter.name), f"the title of {parameter.name!r}")
+    lies = _orientation(area, parameter.shape, as_table is not None)
     if lies is None:
         raise WorkbookError(
             mismatch(

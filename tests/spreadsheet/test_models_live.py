@@ -42,6 +42,37 @@ class FromTheLeft(Layer):
         return ops.transpose(ops.matmul(self.parameters["w"], ops.transpose(x)))
 
 
+class Looked(Layer):
+    """A square table beside a square matrix, without being given indices."""
+
+    def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        self.add_parameter("table", (input_shape[0], input_shape[0]), "glorot_uniform")
+        self.add_parameter("mix", (input_shape[0], input_shape[0]), "glorot_uniform")
+        return input_shape
+
+    def call(self, x: Tensor) -> Any:
+        row = ops.take_rows(self.parameters["table"], np.array([0, 2])).sum(axis=0)
+        return (x * row) @ self.parameters["mix"]
+
+
+class Indexed(Looked):
+    """The same, given indices."""
+
+    takes_indices = True
+
+    def call(self, x: Tensor) -> Any:
+        return ops.take_rows(self.parameters["table"], x).sum(axis=1) @ self.parameters["mix"]
+
+
+class Tall(Looked):
+    """A table that fits lying down only."""
+
+    def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        self.add_parameter("table", (4, input_shape[0]), "glorot_uniform")
+        self.add_parameter("mix", (input_shape[0], 1), "glorot_uniform")
+        return (1,)
+
+
 def distance(p: Tensor, y: Tensor) -> Any:
     return ((p - y) ** 2).sum() + ops.absolute(p).max()
 
@@ -89,6 +120,11 @@ MODELS: dict[str, tuple[Callable[[], list[Layer]], Any, Any, Any, dict[str, Any]
         lambda: [Dense(2, "exp", input_dim=3)], distance, normal(2, 3), normal(2, 2), {},
     ),
     "one number": (lambda: [Dense(1, input_dim=1)], "mse", [[1.0]], [2.0], {}),
+    "a table": (lambda: [Looked(input_shape=(3,))], "mse", normal(2, 3), normal(2, 3), {}),
+    "a table and indices": (
+        lambda: [Indexed(input_shape=(3,))], "mse", labels(2, 3), normal(2, 3), {"steps": 2},
+    ),
+    "a tall table": (lambda: [Tall(input_shape=(3,))], "mse", normal(2, 3), normal(2, 1), {}),
 }  # fmt: skip
 
 
