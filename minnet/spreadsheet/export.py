@@ -83,6 +83,7 @@ def export_xlsx(
 
     Or ``subject`` is a function of tensors with one number as its result, and ``inputs`` names its
     arguments: ``export_xlsx(lambda a, b: (a * b).sum(), inputs={"a": …, "b": …}, path="f.xlsx")``.
+    It may calculate gradients itself. Where its arguments have no names, they come in order.
 
     Everything is computed in float64, as a spreadsheet does, from the float32 weights. ``check``
     adds a sheet that compares a gradient with a finite difference. ``max_formulas`` guards against

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -66,7 +67,8 @@ def trace_step(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
             inputs, targets, loss = _run(trace, model, x, y, x_name)
         trained = model.trainable_parameters()
         wanted = [t for t in (*inputs, *trained) if t.requires_grad]
-        gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
+        with trace.backward_pass():
+            gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
         step = Pass(trace, trace.node_of(loss), model.optimizer.base_lr)
         update = _Update(step, model.optimizer, loss)
         for parameter in trained:
@@ -181,7 +183,7 @@ def trace_function(fn: Callable[..., Any], inputs: Mapping[str, Array]) -> Pass:
             for leaf in leaves:
                 trace.node_of(leaf)
         with trace.scope(FUNCTION, getattr(fn, "__name__", "").replace("<lambda>", "")):
-            result = _call(fn, leaves)
+            result = _call(fn, dict(zip(inputs, leaves)))
             if not isinstance(result, Tensor) or result.size != 1:
                 received = f"shape {result.shape}" if isinstance(result, Tensor) else repr(result)
                 raise ShapeError(
@@ -199,20 +201,41 @@ def trace_function(fn: Callable[..., Any], inputs: Mapping[str, Array]) -> Pass:
                     "The exported function's result does not depend on any floating input, so it "
                     "has no backward pass. Compute it from the tensors that the function is given."
                 )
-            backpropagate(result, [t for t in leaves if t.requires_grad])
+            with trace.backward_pass():
+                backpropagate(result, [t for t in leaves if t.requires_grad])
     step = Pass(trace, trace.node_of(result))
     step.inputs = [trace.node_of(t) for t in leaves]
     return step
 
 
-def _call(fn: Callable[..., Any], leaves: list[Tensor]) -> Any:
+def _call(fn: Callable[..., Any], leaves: Mapping[str, Tensor]) -> Any:
+    arguments = _arguments(fn, leaves)
     try:
-        return fn(*leaves)
+        return fn(*arguments.args, **arguments.kwargs)
     except DtypeError as error:
         raise DtypeError(
             f"{error} A workbook is calculated in float64: hand every tensor to the function "
             "through inputs=, which converts it, instead of closing over it."
         ) from error
+
+
+def _arguments(fn: Callable[..., Any], leaves: Mapping[str, Tensor]) -> inspect.BoundArguments:
+    """The tensors by the names of the function's arguments; in order where these have no names.
+
+    Raises :class:`~minnet.errors.ArgumentError` for others than the function takes.
+    """
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # as of some functions written in C
+        signature = inspect.signature(lambda *tensors: None)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    nameless = kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}
+    try:
+        return signature.bind(*leaves.values()) if nameless else signature.bind(**leaves)
+    except TypeError:
+        expected = f"its arguments {', '.join(signature.parameters)}"
+        where = "inputs of the exported function"
+        raise ArgumentError(mismatch(where, expected, ", ".join(leaves) or "none")) from None
 
 
 def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:

@@ -9,7 +9,7 @@ the softmax that a loss's gradient asks for is the one that the forward pass alr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,34 +154,49 @@ class Trace:
         return self._known_scopes.setdefault(name, Scope(name, description))
 
     @contextmanager
-    def gradient_scope(self, tensor: Tensor) -> Iterator[None]:
-        before = self._owner, self.phase
-        self._owner, self.phase = self.node_of(tensor), BACKWARD
-        self._scopes.append(self._owner.scope)
-        try:
+    def backward_pass(self) -> Iterator[None]:
+        """Gradients of this block are the pass's; those of the forward pass are steps of it."""
+        with self._in_phase(BACKWARD):
             yield
-        finally:
-            self._owner, self.phase = before
-            self._scopes.pop()
+
+    @contextmanager
+    def gradient_scope(self, tensor: Tensor) -> Iterator[None]:
+        with nullcontext() if self.phase == FORWARD else self._working_for(tensor):
+            yield
 
     @contextmanager
     def update_scope(self, parameter: Tensor) -> Iterator[None]:
         """What is calculated inside this block is the parameter's new value."""
-        with self.gradient_scope(parameter):
-            self.phase = UPDATE
+        with self._in_phase(UPDATE), self._working_for(parameter):
             yield
+
+    @contextmanager
+    def _working_for(self, tensor: Tensor) -> Iterator[None]:
+        before, self._owner = self._owner, self.node_of(tensor)
+        self._scopes.append(self._owner.scope)
+        try:
+            yield
+        finally:
+            self._owner = before
+            self._scopes.pop()
+
+    @contextmanager
+    def _in_phase(self, phase: str) -> Iterator[None]:
+        before, self.phase = self.phase, phase
+        try:
+            yield
+        finally:
+            self.phase = before
 
     @contextmanager
     def optimizer_scope(self, name: str, description: str) -> Iterator[None]:
         """What is calculated inside this block is the optimizer's, and no one parameter's."""
-        before, self.phase = self.phase, UPDATE
-        try:
-            with self.scope(name, description):
-                yield
-        finally:
-            self.phase = before
+        with self._in_phase(UPDATE), self.scope(name, description):
+            yield
 
     def mark_gradient(self, tensor: Tensor, gradient: Any) -> None:
+        if self.phase == FORWARD:
+            return
         node = self.node_of(tensor)
         if id(gradient) not in self._of_tensor:
             with self.gradient_scope(tensor):

@@ -13,7 +13,7 @@ import openpyxl
 import pandas
 import pytest
 
-from minnet import Activation, Dense, Layer, Sequential, Tensor, export_xlsx, ops, read_xlsx
+from minnet import Activation, Dense, Layer, Sequential, Tensor, export_xlsx, grad, ops, read_xlsx
 from minnet.errors import (
     ArgumentError,
     DtypeError,
@@ -164,8 +164,8 @@ def test_text_that_xml_cannot_say(tmp_path: Path) -> None:
 def test_a_function_of_tensors(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
 
-    def energy(w: Tensor, x: Tensor) -> Any:
-        return ops.tanh(ops.matmul(w, x)).sum() + (w[0, 1] ** 2) / 2
+    def energy(w: Tensor, x1: Tensor) -> Any:
+        return ops.tanh(ops.matmul(w, x1)).sum() + (w[0, 1] ** 2) / 2
 
     inputs = {"w": np.array([[1.0, 2.0], [0.5, -1.0]]), "x1": [[0.25], [0.75]]}
     export_xlsx(energy, inputs=inputs, path=path)
@@ -173,6 +173,96 @@ def test_a_function_of_tensors(tmp_path: Path) -> None:
     assert {"w", "w_grad", "x1_", "x1_grad", "result"} <= set(book.names)
     assert verify_xlsx(path, tolerance=1e-12).ok
     assert lint_xlsx(path) == []
+
+
+def by_order(*numbers: Tensor) -> Any:
+    return (numbers[0] * numbers[0] * numbers[1]).sum()
+
+
+def without_names(a: Tensor, b: Tensor, /) -> Any:
+    return by_order(a, b)
+
+
+def by_name(*, a: Tensor, b: Tensor, power: int = 2) -> Any:
+    return (a**power * b).sum()
+
+
+class Unreadable:
+    """Callable, but nobody can tell with what, as of some functions written in C."""
+
+    __signature__ = "none"
+
+    def __call__(self, *numbers: Tensor) -> Any:
+        return by_order(*numbers)
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "result"),
+    [
+        (lambda a, b: (a * a * b).sum(), {"b": 2.0, "a": 3.0}, 18.0),
+        (by_name, {"b": 2.0, "a": 3.0}, 18.0),
+        (lambda **of: (of["left one"] * of["right"]).sum(), {"right": 2.0, "left one": 3.0}, 6.0),
+        (by_order, {"b": 2.0, "a": 3.0}, 12.0),
+        (without_names, {"b": 2.0, "a": 3.0}, 12.0),
+        (Unreadable(), {"b": 2.0, "a": 3.0}, 12.0),
+    ],
+)
+def test_inputs_name_the_arguments(
+    function: Any, inputs: dict[str, float], result: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "book.xlsx"
+    done = export_xlsx(function, inputs=inputs, path=path)
+    assert float(done.passes[0].result.value) == result
+    assert verify_xlsx(path).ok
+
+
+def summed_slopes(a: Tensor) -> Any:
+    return grad((a**3).sum(), a, create_graph=True).sum()
+
+
+def curved(a: Tensor) -> Any:
+    return (grad(ops.softmax(a)[0], a, create_graph=True) ** 2).sum() + a.sum()
+
+
+def held(a: Tensor) -> Any:
+    return (grad((a**3).sum(), a) * a).sum()
+
+
+@pytest.mark.parametrize("function", [summed_slopes, curved, held])
+def test_a_function_that_differentiates(function: Any, tmp_path: Path) -> None:
+    path, at = tmp_path / "book.xlsx", [1.0, 2.0]
+    export_xlsx(function, inputs={"a": at}, path=path)
+    a = Tensor(at, dtype=np.float64, requires_grad=True)
+    book = open_book(path)
+    shown = book.numbers(book.names["a_grad"], "its gradient", formulas=True)
+    np.testing.assert_allclose(shown[0], grad(function(a), a).data, rtol=1e-12)
+    assert verify_xlsx(path).ok
+    assert lint_xlsx(path) == []
+
+
+class Sloped(Layer):
+    """Gives the slope of a function of its input and its weight."""
+
+    def build(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        self.add_parameter("w", input_shape, "ones")
+        return input_shape
+
+    def call(self, x: Tensor) -> Any:
+        w = self.parameters["w"]
+        return grad((ops.tanh(x * w) * w).sum(), w, create_graph=True) * x
+
+
+def test_a_layer_that_differentiates(tmp_path: Path) -> None:
+    model = Sequential([Sloped(input_shape=(2,))], dtype=np.float64)
+    model.compile("sgd", "mse")
+    x, y = np.array([[1.0, 2.0], [0.5, -1.0]]), np.zeros((2, 2))
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, x, y, path, steps=2, check=False)
+    assert verify_xlsx(path).ok
+    book = open_book(path)
+    shown = book.numbers(book.names["sloped_1_w_grad"], "its gradient", formulas=True)
+    loss, _ = model.loss_of(Tensor(x, dtype=np.float64), Tensor(y, dtype=np.float64))
+    np.testing.assert_allclose(shown[0], grad(loss, model.parameters()[0]).data, rtol=1e-12)
 
 
 def test_a_long_chain_is_no_recursion(tmp_path: Path) -> None:
@@ -254,6 +344,12 @@ def refusals() -> list[Any]:
                      "log.*NaN", id="NaN inside"),
         pytest.param((lambda x: (x * Tensor([2.0])).sum(),), {"inputs": {"x": [1.0]}}, DtypeError,
                      "inputs=", id="closure in float32"),
+        pytest.param((lambda x, k=1: x.sum(),), {"inputs": {"x": [1.0], "y": [1.0]}}, ArgumentError,
+                     "its arguments x, k, received x, y", id="an unknown argument"),
+        pytest.param((lambda x, y: x.sum(),), {"inputs": {"x": [1.0]}}, ArgumentError,
+                     "its arguments x, y, received x", id="a missing argument"),
+        pytest.param((without_names,), {"inputs": {"a": [1.0]}}, ArgumentError,
+                     "its arguments a, b, received a", id="one argument of two"),
         pytest.param((lambda x: x.sum(),), {"inputs": {"x": ["a"]}}, ArgumentError, "numbers",
                      id="text input"),
         pytest.param((lambda x: x.sum(),), {"inputs": {"x": np.ones((0, 2))}}, ShapeError,
