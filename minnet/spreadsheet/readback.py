@@ -55,8 +55,9 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     """Load weights and learning rate from a workbook of ``model`` into it; give back the inputs.
 
     All or nothing: the model is changed only after every weight has been found, has the model's
-    shape and holds nothing but numbers. Inputs come as float64 arrays ``x`` and ``target``: images
-    as (n, height, width, channels), others in two dimensions, as they lie on the sheet.
+    shape and holds nothing but numbers, none too large for its dtype. Inputs come as float64 arrays
+    ``x`` and ``target``: images as (n, height, width, channels), others in two dimensions, as they
+    lie on the sheet.
 
     Raises :class:`~minnet.errors.WorkbookError` for a file that is not a workbook, a name that is
     missing or leads nowhere, an area of another shape, and for text, a formula or an empty cell
@@ -147,7 +148,8 @@ def _weight(book: Book, parameter: Any) -> Array:
                 "Rows and columns may be inserted around a block, not inside it.",
             )
         )
-    numbers = book.numbers(area, f"the weight {parameter.name!r}")
+    most = float(np.finfo(parameter.dtype).max)
+    numbers = book.numbers(area, f"the weight {parameter.name!r}", most=most)
     array = np.empty(parameter.size, parameter.dtype)
     array[arrange(parameter.shape, lies).reshape(-1)] = numbers.reshape(-1)
     return array.reshape(parameter.shape)

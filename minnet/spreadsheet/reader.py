@@ -281,11 +281,14 @@ class Book:
     def _wrong(self, title: str, raw: RawCell, expected: str, received: str) -> WorkbookError:
         return self.package.refusal(f"{expected} in {title}!{raw.reference[:20]}", received)
 
-    def numbers(self, area: Area, what: str, formulas: bool = False) -> np.ndarray:
+    def numbers(
+        self, area: Area, what: str, formulas: bool = False, most: float = math.inf
+    ) -> np.ndarray:
         """The numbers in an area, as float64 of shape (rows, columns).
 
         ``what`` names them in errors. Text, truth values, errors and empty cells are refused, and
-        formulas too unless ``formulas`` is true: then their stored values count.
+        formulas too unless ``formulas`` is true: then their stored values count. So are numbers
+        beyond ``most``, whatever their signs.
         """
         cells = self.cells(area.sheet)
         numbers: list[float] = []
@@ -293,6 +296,8 @@ class Book:
         for row in range(area.row, area.row + area.rows):
             for column in range(area.column, area.column + area.columns):
                 held = _number(cells.get((row, column)), formulas)
+                if not isinstance(held, str) and abs(held) > most:
+                    held = f"{held:g}, more than {most:.2g}"
                 if isinstance(held, str):
                     raise WorkbookError(
                         mismatch(

@@ -24,6 +24,7 @@ from minnet.errors import (
 )
 from minnet.ops import Operation
 from minnet.spreadsheet.lint import lint_xlsx
+from minnet.spreadsheet.names import a1
 from minnet.spreadsheet.reader import open_book
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.tensor import Array
@@ -412,12 +413,23 @@ def test_edits_come_back(exported: tuple[Sequential, Path]) -> None:
     assert model.optimizer.lr == found.learning_rate == 0.5
 
 
+def test_what_only_float64_holds_comes_back_to_it(tmp_path: Path) -> None:
+    model = Sequential([Dense(1, input_dim=1, name="fc1")], dtype=np.float64)
+    model.compile("sgd", "mse")
+    path = tmp_path / "book.xlsx"
+    model.export_xlsx([[1.0]], [[0.0]], path)
+    area = open_book(path).names["fc1_weight"]
+    read_xlsx(edited(path, "network", a1(area.row, area.column), 1e39), model)
+    assert model.get_weights()[0] == 1e39
+
+
 @pytest.mark.parametrize(
     ("cell", "value", "text"),
     [
         ("F9", "=1+1", "network.*F9.*formula"),
         ("F9", "much", "network.*F9"),
         ("F9", None, "network.*F9"),
+        ("F9", -1e39, r"network!F9: expected a number, received -1e\+39, more than 3.4e\+38"),
         ("C3", -1, "learning_rate.*above 0"),
     ],
 )
