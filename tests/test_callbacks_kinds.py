@@ -376,6 +376,35 @@ def test_excel(tmp_path: Path) -> None:
     assert not logger.live_path(2).exists()
 
 
+@pytest.mark.parametrize(
+    ("values", "best", "epoch"),
+    [
+        ([math.nan, 0.5, 0.25, math.inf], 0.25, 3),
+        ([0.5, 0.75, math.nan], 0.5, 1),
+        ([-math.inf, 0.5, math.nan], 0.5, 2),
+        ([math.inf, math.inf], None, None),
+        ([math.nan], None, None),
+    ],
+)
+@pytest.mark.parametrize("name", ["val_loss", "val_accuracy"])
+def test_numbers_that_are_none(
+    name: str, values: list[float], best: float, epoch: int, tmp_path: Path
+) -> None:
+    larger = name == "val_accuracy"
+    path, sign = tmp_path / "training.xlsx", -1 if larger else 1
+    fit([sign * value for value in values], ExcelLogger(path), name=name)
+    sheet = openpyxl.load_workbook(path, data_only=True)["curves"]
+    column = next(cell.column for cell in sheet[4] if cell.value == name)
+    shown = [sheet.cell(row, column).value for row in range(5, 7 + len(values))]
+    texts = [sign * value if np.isfinite(value) else str(sign * value) for value in values]
+    assert shown == [best and sign * best, epoch, *texts]
+    assert verify_xlsx(path).ok
+    pytest.importorskip("matplotlib")
+    history = classifier().fit(X, Y, epochs=1, verbose=0)
+    history.epoch, history.history = list(range(len(values))), {name: values}
+    history.plot(tmp_path / "curves.svg")
+
+
 def test_looking_on_draws_no_random_numbers(tmp_path: Path) -> None:
     weights = []
     for looks in (False, True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ _LARGER = ("acc", "auc", "precision", "recall", "f1")
 def larger_is_better(name: str) -> bool:
     """True of accuracies and the like."""
     return any(part in name for part in _LARGER)
+
+
+def best_of(values: Iterable[float], larger: bool) -> float | None:
+    """The largest number, or the smallest one; None where all are infinite, or no numbers."""
+    return (max if larger else min)(filter(math.isfinite, values), default=None)
 
 
 def groups(names: Iterable[str]) -> dict[str, list[str]]:
@@ -55,9 +61,9 @@ def _curve(
     color, label = ("tab:orange", "validation") if validation else ("tab:blue", "training")
     marker = "o" if len(values) <= 40 else None
     axes.plot(epochs, values, color=color, label=label, marker=marker, markersize=3)
-    if larger is None:
+    best = None if larger is None else best_of(values, larger)
+    if best is None:
         return
-    best = max(values) if larger else min(values)
     at = epochs[list(values).index(best)]
     axes.plot(at, best, "o", color=color, markersize=9, fillstyle="none")
     axes.annotate(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from openpyxl.chart import LineChart, Reference
 from openpyxl.chart.data_source import StrRef
 from openpyxl.chart.series import SeriesLabel
 
-from minnet.callbacks.curves import groups, larger_is_better
+from minnet.callbacks.curves import best_of, groups, larger_is_better
 from minnet.files import PathLike
 from minnet.spreadsheet.book import Book
 from minnet.spreadsheet.names import column_letters
@@ -46,13 +47,12 @@ def write_curves(
     for column, name in enumerate(names, 2):
         put(_HEAD, column, name, style=style("number column"))
         letters = column_letters(column)
-        values = [row[name] for row in epochs if name in row]
-        if name == "lr":
+        larger = larger_is_better(name)
+        best = best_of([row[name] for row in epochs if name in row], larger)
+        if name == "lr" or best is None:
             continue
         area = f"{letters}${_FIRST}:{letters}${last}"
-        better = max if larger_is_better(name) else min
-        best = better(values)
-        put(_BEST, column, best, f"{better.__name__.upper()}({area})", style("decimal"))
+        put(_BEST, column, best, f"{'MAX' if larger else 'MIN'}({area})", style("decimal"))
         first = next(row["epoch"] for row in epochs if row.get(name) == best)
         where = f"INDEX($A${_FIRST}:$A${last},MATCH({letters}{_BEST},{area},0))"
         put(_BEST_EPOCH, column, first, where, style("integer"))
@@ -60,7 +60,10 @@ def write_curves(
         put(row, 1, values_of_epoch["epoch"], style=style("integer"))
         for column, name in enumerate(names, 2):
             if name in values_of_epoch:
-                put(row, column, float(values_of_epoch[name]), style=style("decimal"))
+                value = float(values_of_epoch[name])
+                # As text, which MIN and MAX leave out: they would take over an error.
+                shown = value if math.isfinite(value) else str(value)
+                put(row, column, shown, style=style("decimal"))
         step = (live or {}).get(int(values_of_epoch["epoch"]))
         if step is not None:
             put(row, len(names) + 3, f"its first step, live: {step}", style=style("note"))
