@@ -160,7 +160,9 @@ class ContentsSheet:
         """Mean, standard deviation and share of zeros of an area, live."""
         put, style = self.rows.put, self._book.styles.text
         put(row, 6, float(values.mean()), f"AVERAGE({area})", style("decimal"))
-        put(row, 7, float(np.std(values)), f"SQRT(VARP({area}))", style("decimal"))
+        # Not VARP, of which some programs leave little where the mean is large beside the spread.
+        spread = f"SQRT(SUMPRODUCT(({area}-{a1(row, 6)})^2)/{values.size})"
+        put(row, 7, float(np.std(values)), spread, style("decimal"))
         # Not =0, which some programs say of numbers that are merely small, and others do not.
         zeros = float((np.abs(values) < _NOTHING).mean())
         count = f"SUMPRODUCT(({area}<{_NOTHING_TEXT})*({area}>-{_NOTHING_TEXT}))/{values.size}"

@@ -16,7 +16,7 @@ from minnet.errors import ArgumentError
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.pictures import as_pixels
 from minnet.spreadsheet.reader import open_book
-from minnet.spreadsheet.recalculate import Recalculated
+from minnet.spreadsheet.recalculate import Recalculated, libreoffice_available
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.tensor import Array
 
@@ -67,6 +67,17 @@ def test_every_block_says_what_it_is(tmp_path: Path) -> None:
     assert "probabilities" in notes["loss_softmax"]
     assert "How wrong" in notes["loss"]
     assert all(not c.comment for row in book["step 2"] for c in row)  # said once is enough
+
+
+@pytest.mark.parametrize("engine", ["ironcalc", *["libreoffice"] * libreoffice_available()])
+def test_a_spread_that_is_small_beside_the_mean(engine: Any, tmp_path: Path) -> None:
+    path, x = tmp_path / "book.xlsx", 300 + np.arange(6.0)[:, None] / 128
+    export_xlsx(Sequential([Dense(1, input_dim=1)], seed=0), x, path=path)
+    cells = open_book(path).cells("contents")
+    (row,) = [at[0] for at, held in cells.items() if at[1] == 1 and held.value == "inputs"]
+    assert cells[row, 7].value == pytest.approx(np.sqrt(35 / 12) / 128, rel=1e-12)
+    assert verify_xlsx(path, engine=engine).ok
+    assert lint_xlsx(path) == []
 
 
 def test_notes_of_thousands_of_blocks_are_not_all_written(tmp_path: Path) -> None:
