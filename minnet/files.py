@@ -27,19 +27,20 @@ def replacing(
 
     The move comes last, after the bytes are on the disk, and is one step: whoever looks, or starts
     again after a crash, finds the former file or the new one. If anything is raised inside, the
-    former file stays. ``content``: what is written, in words, for the error.
+    former file stays. Of a symbolic link it is the file that the link points to. ``content``: what
+    is written, in words, for the error.
 
     Raises ``error_kind``, naming the file, where there is no place for it: a full disk, no
-    permission, a directory of that name.
+    permission, a directory or a device of that name.
     """
-    target = Path(path)
     try:
-        if target.is_dir():
-            raise IsADirectoryError(None, "a directory of this name")
+        target = _followed(path)
+        if obstacle := _no_file(target):
+            raise FileExistsError(None, f"{obstacle} of this name")
         # A directory of its own: libraries may want temporary files too, and two who save at once
         # do not write into each other's.
         beside = tempfile.mkdtemp(LEFTOVER, target.name[:100], target.parent)
-        temporary = Path(beside) / target.name
+        temporary = Path(beside) / Path(path).name  # with the ending that says how to write
         try:
             yield temporary
             os.chmod(temporary, 0o666 & ~_umask())
@@ -51,13 +52,13 @@ def replacing(
             _flush(target.parent)
     except OSError as error:
         received = f"{error.strerror or error}."
-        expected = f"{target}: expected a place to write {content}, received: "
+        expected = f"{path}: expected a place to write {content}, received: "
         raise error_kind(expected + received) from None
 
 
 def remove_leftovers(path: PathLike) -> None:
     """Remove what processes that were killed left beside a file that nobody is writing now."""
-    target = Path(path)
+    target = _followed(path)
     for leftover in target.parent.glob(f"{glob.escape(target.name[:100])}*{LEFTOVER}"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -66,12 +67,14 @@ def require_new(path: PathLike, force: bool = False) -> Path:
     """The path of a file to be written; asked for before the work whose result it will hold.
 
     Raises :class:`~minnet.errors.FileError` where there is a file of this name already, unless it
-    may be replaced by ``force``; a directory of this name; or no directory to write it to.
+    may be replaced by ``force``; a directory or a device of this name; or no directory to write it
+    to.
     """
     file = Path(path)
-    if file.is_dir() or not file.parent.is_dir():
-        received = "a directory" if file.is_dir() else f"no directory {str(file.parent)!r}"
-        advice = "Choose another name." if file.is_dir() else "Make that directory first."
+    obstacle = _no_file(file)
+    if obstacle or not file.parent.is_dir():
+        received = obstacle or f"no directory {str(file.parent)!r}"
+        advice = "Choose another name." if obstacle else "Make that directory first."
         raise FileError(mismatch(str(file), "the name of a file to write", received, advice))
     if file.exists() and not force:
         advice = "Choose another name, or add --force to replace it."
@@ -91,6 +94,27 @@ def require_file(path: PathLike, content: str) -> Path:
     except OSError as error:
         expected = f"a file with {content}"
         raise FileError(mismatch(str(file), expected, f"{error.strerror or error}")) from None
+
+
+def _followed(path: PathLike) -> Path:
+    """The file itself, where the path is a symbolic link, or goes through some.
+
+    Raises :class:`OSError` for links in a circle, and for a name that no file can have.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+    except ValueError as error:  # of a character NUL
+        raise OSError(str(error)) from None
+    if target.is_symlink():
+        target.stat()
+    return target
+
+
+def _no_file(path: Path) -> str:
+    """What stands there that no file can take the place of, in words; else nothing."""
+    if not path.exists() or path.is_file():
+        return ""
+    return "a directory" if path.is_dir() else "a device, pipe or socket"
 
 
 def _flush(path: Path) -> None:

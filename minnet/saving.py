@@ -147,8 +147,10 @@ def require_savable(path: PathLike) -> None:
     :class:`~minnet.errors.MissingDependencyError` without the package safetensors.
     """
     name = Path(path).name
-    if name.lower().endswith(OF_WEIGHTS):
-        advice = "model.save_weights writes weights for Keras and NumPy."
+    if name.lower().endswith((*OF_WEIGHTS, ".xlsx")):
+        advice = (
+            "model.save_weights writes weights for Keras and NumPy, model.export_xlsx workbooks."
+        )
         expected, received = "a .safetensors file for a whole model", f"the ending of {name!r}"
         raise FileError(mismatch(str(path), expected, received, advice))
     safetensors.require_library()

@@ -140,6 +140,9 @@ def test_nothing_is_lost_without_force(reader: Path, tmp_path: Path) -> None:
     right(path)
     message = refused("read", path, "--model", reader, "-o", reader)
     assert "--force" in message
+    message = refused("read", path, "--model", reader, "-o", path, "--force")
+    assert "expected a .safetensors file for a whole model, received the ending '.xlsx'" in message
+    right(path)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from saving_cases import Scale, assert_same_weights, branched, branched_data, in
 import minnet
 from minnet import layers, optimizers
 from minnet.errors import ArgumentError, FileError
+from minnet.files import require_new
 from minnet.layers.activations import ACTIVATIONS
 from minnet.saving import LAYERS
 from minnet.tensor import Tensor
@@ -498,10 +499,45 @@ def test_no_place_for_a_file(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     with pytest.raises(FileError, match="a directory of this name"):
         network().save(tmp_path / "m")
+    with pytest.raises(FileError, match="embedded null"):
+        network().save(tmp_path / "m\0")
     with pytest.raises(FileError, match="Is a directory"):
         minnet.load_model(tmp_path / "m")
     with pytest.raises(FileError, match="No such file"):
         minnet.load_model(tmp_path / "nothing")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such files here")
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(FileError, match=f"{path.name}: expected a place .*a device, pipe or"):
+            network().save(path)
+        for force in (False, True):
+            with pytest.raises(FileError, match="received a device, pipe or socket"):
+                require_new(path, force)
+    assert pipe.is_fifo() and link.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    file, link = tmp_path / "disk" / "model", tmp_path / "m.npz"
+    link.symlink_to(Path("disk", "model"))
+    for _ in range(2):  # the file is new, then it is replaced
+        model = network()
+        model.save_weights(link)
+        assert link.is_symlink() and not file.is_symlink()
+        with np.load(file) as arrays:
+            assert len(arrays.files) == len(model.get_weights())
+    assert os.listdir(tmp_path / "disk") == ["model"]
+    link.unlink()
+    link.symlink_to(link)
+    with pytest.raises(FileError, match="m.npz: expected a place .*symbolic links"):
+        network().save_weights(link)
+    assert link.is_symlink()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
