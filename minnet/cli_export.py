@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from minnet.cli_models import Force
-from minnet.errors import ArgumentError, FileError, mismatch
+from minnet.errors import ArgumentError, FileError, WorkbookError, mismatch
 
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Saved by model.save, or a VGG16's weights.")
@@ -28,10 +28,10 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The workbook to write.")],
     target: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="What the rows should give: 3, or 3,1,0 (classes, or numbers), or a .csv, .npy or "
-            ".npz file."
+            ".npz file. NAME=… for a model with several outputs."
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps to show.")] = 1,
@@ -59,22 +59,23 @@ def export(
     With a target it shows training steps, without one what the model predicts. Layers too large to
     show get a sheet of statistics, pictures and one neuron, live.
     """
-    from minnet.data.files import read_inputs, read_target, target_for
+    from minnet.data.files import read_inputs, read_targets
     from minnet.demos.output import print_export, workbook_path
     from minnet.files import require_new
     from minnet.spreadsheet import export_xlsx
+    from minnet.spreadsheet.live import TooLarge
     from minnet.vgg16.commands import any_model
 
-    if steps > 1 and target is None:
+    if steps > 1 and not target:
         received = f"--steps {steps} alone"
         raise ArgumentError(mismatch("minnet export", "--steps with --target", received))
     path = require_new(workbook_path(output), force)
     net = any_model(model)
     x = _divided(read_inputs(net, inputs), divide_by)
     y = None
-    if target is not None:
+    if target:
         _require_loss(model, net)
-        y = target_for(net.loss, read_target(target), net.output_shape)
+        y = read_targets(net, target)
     watch = _progress_bar()
     try:
         done = export_xlsx(
@@ -83,6 +84,9 @@ def export(
             class_names=_classes(model, net),
             layout=layout,
         )  # fmt: skip
+    except TooLarge as error:
+        advice = "Give fewer rows or --steps, or allow more: --max-formulas"
+        raise WorkbookError(f"{error.fact} {advice} {error.formulas}.") from None
     finally:
         watch.ends()
     print_export(done)

@@ -130,6 +130,32 @@ def test_several_inputs_by_name(tmp_path: Path) -> None:
     assert "input 'a': expected --input a=FILE, received none" in message
 
 
+def test_several_outputs_by_name_and_names_with_signs(tmp_path: Path) -> None:
+    a, b = Input((2,), name="a"), Input((1,), name="a=b")
+    both = minnet.Concatenate()([a, b])
+    kinds, size = Dense(2, "softmax", name="kind=1")(both), Dense(1, name="size")(both)
+    model = minnet.Model([a, b], [kinds, size])
+    model.compile("sgd", ["sparse_categorical_crossentropy", "mse"])
+    model.save(tmp_path / "m.safetensors")
+    (tmp_path / "a.csv").write_text("1,2\n3,4\n")
+    (tmp_path / "b.csv").write_text("3\n4\n")
+    path = tmp_path / "book.xlsx"
+    inputs = ("--input", f"a=b={tmp_path / 'b.csv'}", "--input", f"a={tmp_path / 'a.csv'}")
+    targets = ("--target", f"size={tmp_path / 'b.csv'}", "--target", "kind=1=0,1")
+    arguments = ("export", tmp_path / "m.safetensors", *inputs)
+    assert invoke(*arguments, *targets, "-o", path)[0] == 0
+    right(path)
+    book = open_book(path)
+    for name, numbers in (("kind_1_target", [[0, 1]]), ("size_target", [[3], [4]])):
+        found = book.numbers(book.names[name], name)
+        np.testing.assert_array_equal(found, numbers)
+    other = tmp_path / "other.xlsx"
+    message = refused(*arguments, *targets[:2], "-o", other)
+    assert "target 'kind=1': expected --target kind=1=FILE, received none" in message
+    message = refused(*arguments, "--target", "3", "-o", other)
+    assert "expected --target kind=1=FILE --target size=FILE, received '3'" in message
+
+
 def test_nothing_is_lost_without_force(reader: Path, tmp_path: Path) -> None:
     path, photo = tmp_path / "book.xlsx", reader.with_name("photo.png")
     path.write_text("mine")
@@ -154,7 +180,11 @@ def test_nothing_is_lost_without_force(reader: Path, tmp_path: Path) -> None:
         (["--input", "PHOTO", "--target", "cat"], "'cat'"),
         (["--input", "PHOTO", "--divide-by", "0"], "a number other than 0"),
         (["--input", "PHOTO", "--steps", "2"], "--steps with --target"),
-        (["--input", "PHOTO", "--max-formulas", "10"], "live formulas"),
+        (["--input", "PHOTO", "--max-formulas", "10"], "allow more: --max-formulas"),
+        (
+            ["--input", "PHOTO", "--probe", "conv", "--layout", "lesson"],
+            "layout='strips' with probe=",
+        ),
     ],
 )
 def test_refusals_are_one_line_and_leave_nothing(

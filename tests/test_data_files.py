@@ -51,7 +51,9 @@ def test_images_are_resized_and_of_the_channels_that_are_asked_for(tmp_path: Pat
     [
         ("a.csv", b"a,b\n1,2\n3,x\n", "line 3: expected numbers between commas, received 'x'"),
         ("a.csv", b"1,2\n3\n", "line 2: expected 2 numbers, as before, received 1"),
-        ("a.csv", b"a,b\n", "rows of numbers, received none"),
+        ("a.csv", b"a,b\n", "rows of numbers between commas, received 'a,b' alone"),
+        ("a.txt", b"1\t2\n", r"received '1\t2' alone"),
+        ("b.csv", b"", "rows of numbers between commas, received none"),
         ("a.csv", b"\xff\xfe\x00", "a table of numbers"),
         ("a.npy", b"no array", "an array of numbers"),
         ("a.npy", b"\x93NUMPY\x01\x00\x03\x00{'(", "an array of numbers"),

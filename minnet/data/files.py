@@ -63,35 +63,54 @@ def read_inputs(model: Any, given: Sequence[str]) -> Any:
     if len(first) == 1:
         return read_rows(given, first[0].input_shape)
     shapes = {layer.name: layer.input_shape for layer in first}
-    files: dict[str, list[str]] = {name: [] for name in model.input_names}
-    for text in given:
-        name, sign, file = text.partition("=")
-        if not sign or name not in files:
-            expected = " ".join(f"--input {name}=FILE" for name in files)
-            raise ArgumentError(mismatch(f"inputs of {model.name!r}", expected, repr(text)))
-        files[name].append(file)
-    for name, paths in files.items():
-        if not paths:
-            raise ArgumentError(mismatch(f"input {name!r}", f"--input {name}=FILE", "none"))
+    files = _by_name("input", model.input_names, given)
     return [read_rows(paths, shapes[name]) for name, paths in files.items()]
 
 
-def read_target(text: str) -> Array:
-    """Targets from a file, or from numbers between commas: ``3``, ``3,1,0``, ``labels.csv``."""
+def read_targets(model: Any, given: Sequence[str]) -> Any:
+    """A model's targets from files, or from numbers between commas: ``3,1,0``, ``labels.csv``.
+
+    ``given`` and errors: as for :func:`read_inputs`, with ``model.output_names``. Numbers of
+    classes become one-hot rows where the loss wants those.
+    """
+    names = getattr(model, "output_names", [""])
+    if len(names) == 1:
+        return _as_wanted(_target(given), model.loss, model.output_shape)
+    found = _by_name("target", names, given).values()
+    outputs = zip(found, model.loss.losses, model.output_shape, strict=True)
+    return [_as_wanted(_target(texts), loss, shape) for texts, loss, shape in outputs]
+
+
+def _target(texts: Sequence[str]) -> Array:
     try:
-        return np.array([float(number) for number in text.split(",")])
+        return np.array([float(number) for text in texts for number in text.split(",")])
     except ValueError:
-        return read_rows([text])
+        return read_rows(texts)
 
 
-def target_for(loss: Loss, y: Array, output_shape: Shape) -> Array:
-    """Targets as the loss takes them: numbers of classes become one-hot rows if it wants those."""
+def _as_wanted(y: Array, loss: Loss, output_shape: Shape) -> Array:
     if loss.name == CategoricalCrossentropy.name and y.ndim == len(output_shape):
         with np.errstate(invalid="ignore"):
             labels = y.astype(np.int64)
         if np.array_equal(labels, y):  # else the loss says what it wants
             return to_categorical(labels, output_shape[-1])
     return y
+
+
+def _by_name(what: str, names: Sequence[str], given: Sequence[str]) -> dict[str, list[str]]:
+    """What is given as ``name=file`` by the names, of which each must be there."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for text in given:
+        # A name may have the sign too, and be the beginning of another one.
+        name = max((n for n in names if text.startswith(f"{n}=")), key=len, default=None)
+        if name is None:
+            expected = " ".join(f"--{what} {name}=FILE" for name in names)
+            raise ArgumentError(mismatch(f"{what}s", expected, repr(text)))
+        found[name].append(text[len(name) + 1 :])
+    for name, texts in found.items():
+        if not texts:
+            raise ArgumentError(mismatch(f"{what} {name!r}", f"--{what} {name}=FILE", "none"))
+    return found
 
 
 def _read(path: Path, shape: Shape | None) -> Array:
@@ -127,8 +146,9 @@ def _table(path: Path) -> Array:
             lines = [(n, line) for n, line in enumerate(csv.reader(file), 1) if any(line)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise FileError(mismatch(str(path), "a table of numbers", f"{error}")) from None
-    if lines and not any(map(_is_number, lines[0][1])):
-        del lines[0]  # the columns' names
+    names = lines[0][1] if lines and not any(map(_is_number, lines[0][1])) else []
+    if names:
+        del lines[0]
     rows: list[list[float]] = []
     for number, line in lines:
         wrong = next((text for text in line if not _is_number(text)), None)
@@ -140,7 +160,8 @@ def _table(path: Path) -> Array:
             raise FileError(mismatch(f"{path}, line {number}", expected, f"{len(line)}"))
         rows.append([float(text) for text in line])
     if not rows:
-        raise FileError(mismatch(str(path), "rows of numbers", "none"))
+        received = f"{','.join(names)[:40]!r} alone" if names else "none"
+        raise FileError(mismatch(str(path), "rows of numbers between commas", received))
     return np.array(rows)
 
 

@@ -125,8 +125,7 @@ def export_xlsx(
         if y is None and (steps != 1 or batch_size is not None):
             received = "steps to train without y"
             raise ArgumentError(mismatch("export_xlsx", "x and y", received, "Pass y."))
-        if probe_layers is not None:
-            _check_depth(probe, probe_layers)
+        _check_probe(probe, probe_layers, layout)
         request = Request(x, y, wish, steps, batch_size, check, probe, probe_layers)
         return _export_model(subject, request)
     if not callable(subject):
@@ -143,11 +142,15 @@ def export_xlsx(
     return _export_function(subject, inputs, wish)
 
 
-def _check_depth(probe: Sequence[Any] | None, layers: Any) -> None:
-    if probe is None:
+def _check_probe(probe: Sequence[Any] | None, layers: Any, layout: str) -> None:
+    if probe is not None and layout != "strips":
+        expected, received = "layout='strips' with probe=", f"layout={layout!r}"
+        raise ArgumentError(mismatch("export_xlsx", expected, received))
+    if probe is None and layers is not None:
         expected, received = "probe=, with probe_layers", "probe_layers alone"
         raise ArgumentError(mismatch("export_xlsx", expected, received))
-    whole("probe_layers", layers, 0)
+    if layers is not None:
+        whole("probe_layers", layers, 0)
 
 
 def _export_model(model: Any, request: Request) -> Export:

@@ -28,12 +28,13 @@ _DRAWN = (
 
 
 class TooLarge(WorkbookError):
-    """More live formulas than are allowed."""
+    """More live formulas than are allowed; ``fact`` says so without the advice."""
 
     def __init__(self, formulas: int, most: int):
+        self.formulas = formulas
+        self.fact = f"The book needs {formulas:,} live formulas or more, but the limit is {most:,}."
         super().__init__(
-            f"The book needs {formulas:,} live formulas or more, but the limit is {most:,}. "
-            "Export fewer rows of x, fewer steps or check=False, or allow more: "
+            f"{self.fact} Export fewer rows of x, fewer steps or check=False, or allow more: "
             f"max_formulas={formulas:,}."
         )
 
