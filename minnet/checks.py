@@ -1,8 +1,9 @@
-"""Arguments that must be numbers in some range."""
+"""Arguments that must be numbers in some range, or lists."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -57,3 +58,16 @@ def whole(where: str, value: Any, least: int) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
         raise ArgumentError(mismatch(where, f"a whole number >= {least}", repr(value)))
     return int(value)
+
+
+def items(where: str, value: Any, expected: str, kind: type = object) -> None:
+    """See to it that the value is a list or the like, and no single text.
+
+    Raises :class:`~minnet.errors.ArgumentError`, naming ``where``, for anything else, and for an
+    item that is not of the ``kind``.
+    """
+    if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+        raise ArgumentError(mismatch(where, expected, repr(value)))
+    for item in value:
+        if not isinstance(item, kind):
+            raise ArgumentError(mismatch(where, expected, f"{item!r} among them"))

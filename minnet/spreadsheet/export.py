@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet.checks import whole
-from minnet.errors import ArgumentError, mismatch
+from minnet.checks import items, whole
+from minnet.errors import ArgumentError, ShapeError, mismatch
 from minnet.spreadsheet.book import NETWORK, Book, Look, StepSheet
 from minnet.spreadsheet.chain import Chain
 from minnet.spreadsheet.giant import Giant, Request, is_giant
@@ -110,10 +110,13 @@ def export_xlsx(
     does, :class:`~minnet.errors.ArgumentError` for a probe that the model does not have, and the
     errors of the model for data that do not fit it.
     """
-    if path is None:
-        raise ArgumentError(mismatch("export_xlsx", "path=", "none", "Say where to write."))
+    if not isinstance(path, (str, os.PathLike)):
+        expected = "path=, the name of a file to write"
+        raise ArgumentError(mismatch("export_xlsx", expected, repr(path)))
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise ArgumentError(mismatch("export_xlsx", "steps of 1 or more", repr(steps)))
+    if batch_size is not None:
+        whole("batch_size", batch_size, 1)
     wish = Wish(
         Path(path), max_formulas, title, notes, layout, random_weights, class_names, pictures, watch
     )
@@ -132,7 +135,7 @@ def export_xlsx(
         raise ArgumentError(
             mismatch("export_xlsx", "a model or a function of tensors", type(subject).__name__)
         )
-    if inputs is None or x is not None or y is not None or steps != 1:
+    if not isinstance(inputs, Mapping) or x is not None or y is not None or steps != 1:
         raise ArgumentError(
             mismatch(
                 "export_xlsx of a function", "inputs={name: array}, and one step", "other arguments"
@@ -143,9 +146,11 @@ def export_xlsx(
 
 
 def _check_probe(probe: Sequence[Any] | None, layers: Any, layout: str) -> None:
-    if probe is not None and layout != "strips":
-        expected, received = "layout='strips' with probe=", f"layout={layout!r}"
-        raise ArgumentError(mismatch("export_xlsx", expected, received))
+    if probe is not None:
+        items("probe", probe, "a layer's name and a place, ('conv3', row, column, channel)")
+        if layout != "strips":
+            expected, received = "layout='strips' with probe=", f"layout={layout!r}"
+            raise ArgumentError(mismatch("export_xlsx", expected, received))
     if probe is None and layers is not None:
         expected, received = "probe=, with probe_layers", "probe_layers alone"
         raise ArgumentError(mismatch("export_xlsx", expected, received))
@@ -188,7 +193,14 @@ def _export_live(model: Any, request: Request, look: Look) -> Export:
 def _export_function(fn: Callable[..., Any], inputs: Mapping[str, Any], wish: Wish) -> Export:
     arrays = {}
     for name, value in inputs.items():
-        array = np.asarray(value.data if isinstance(value, Tensor) else value)
+        if not isinstance(name, str):
+            expected = "inputs= by names of arguments"
+            raise ArgumentError(mismatch("export_xlsx of a function", expected, repr(name)))
+        try:
+            array = np.asarray(value.data if isinstance(value, Tensor) else value)
+        except ValueError:
+            where, expected = f"input {name!r}", "rows of one length"
+            raise ShapeError(mismatch(where, expected, "rows of several")) from None
         if array.dtype.kind not in "fiub":
             raise ArgumentError(mismatch(f"input {name!r}", "numbers", f"dtype {array.dtype}"))
         # Python numbers are meant as real numbers; an integer array may be labels or indices.

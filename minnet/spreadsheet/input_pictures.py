@@ -9,7 +9,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from minnet.spreadsheet.blocks import IMAGES, Block
 from minnet.spreadsheet.names import a1
-from minnet.spreadsheet.pictures import as_pixels, put_picture
+from minnet.spreadsheet.pictures import as_image, as_pixels, put_picture
 from minnet.spreadsheet.xlsx import Rows
 
 LARGEST = 150  # pixels, of a side
@@ -24,14 +24,16 @@ class InputPictures:
 
     ``given``: Pillow images or uint8 pixels, one for each row. Without them, inputs that are images
     of 1 or 3 channels are shown themselves, from black for their least number to white.
+
+    Raises :class:`~minnet.errors.ArgumentError` for what is no picture.
     """
 
     def __init__(self, block: Block, given: Sequence[Any] | None):
         self._block = block
         self._tiles = block.lies == IMAGES
-        self._pictures = list(given) if given is not None else _images_of(block)
         most = MOST if self._tiles else min(MOST, max(1, block.width // _COLUMNS))
-        self._pictures = self._pictures[:most]
+        pictures = _images_of(block) if given is None else given
+        self._pictures = [as_image(picture) for picture in pictures[:most]]
         if self._pictures and self._tiles:
             block.beside = 1 + _COLUMNS
         elif self._pictures:
@@ -62,7 +64,7 @@ def _images_of(block: Block) -> list[Any]:
 
 def _fitted(picture: Any, height: int) -> tuple[int, int]:
     """The size at which a picture is shown: small ones a whole number of times as large."""
-    own = picture.size if hasattr(picture, "getpixel") else picture.shape[1::-1]
+    own = picture.size
     times = min(LARGEST / own[0], height / own[1])
     times = int(times) if times > 1 else times
     return max(1, round(own[0] * times)), max(1, round(own[1] * times))

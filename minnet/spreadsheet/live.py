@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minnet.errors import ArgumentError, NumberError, WorkbookError, mismatch
+from minnet.errors import NumberError, WorkbookError, mismatch
 from minnet.ops.base import CellWriter
 from minnet.recording import no_grad, training_mode
 from minnet.several import as_tensors, each, parts_of
@@ -66,8 +66,6 @@ class LiveTraining:
         self._x, self._y = each(as_float64, x), each(as_float64, y)
         self._x_name = x_name
         size = len(x) if batch_size is None else batch_size
-        if size < 1:
-            raise ArgumentError(mismatch("export_xlsx", "batch_size of 1 or more", repr(size)))
         starts = range(0, len(x), size)
         self._batches = [
             slice(s, s + size) for s in (starts[k % len(starts)] for k in range(steps))

@@ -21,16 +21,15 @@ Size = tuple[int, int]
 def put_picture(sheet: Worksheet, cell: str, picture: Any, size: Size | None = None) -> None:
     """Place a picture as PNG with its upper left corner in that of ``cell``.
 
-    ``picture``: a Pillow image, or uint8 pixels (height, width), (height, width, 1 or 3).
-    ``size``: (width, height) on the sheet, in pixels of 96 to the inch; None takes the picture's
-    own. A picture that is shown larger is enlarged here, in squares, because spreadsheet programs
-    would blur it.
+    ``picture``: as for :func:`as_image`. ``size``: (width, height) on the sheet, in pixels of 96 to
+    the inch; None takes the picture's own. A picture that is shown larger is enlarged here, in
+    squares, because spreadsheet programs would blur it.
 
     Raises :class:`~minnet.errors.ArgumentError` for what is no picture.
     """
     from PIL import Image
 
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(_checked(picture))
+    image = as_image(picture)
     if image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGB")
     width, height = image.size if size is None else size
@@ -43,6 +42,16 @@ def put_picture(sheet: Worksheet, cell: str, picture: Any, size: Size | None = N
     file = BytesIO()
     image.save(file, "PNG", optimize=True)
     _place(sheet, cell, SheetImage(file), (width, height))
+
+
+def as_image(picture: Any) -> Any:
+    """A Pillow image: of one, or of uint8 pixels (height, width), (height, width, 1 or 3).
+
+    Raises :class:`~minnet.errors.ArgumentError` for what is no picture.
+    """
+    from PIL import Image
+
+    return picture if isinstance(picture, Image.Image) else Image.fromarray(_checked(picture))
 
 
 def place_picture(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minnet.errors import WorkbookError, mismatch
+from minnet.errors import ArgumentError, WorkbookError, mismatch
 from minnet.spreadsheet.blocks import IMAGES, NORMAL, arrange, parameter_orientations
 from minnet.spreadsheet.labels import RATE
 from minnet.spreadsheet.names import SHARES, legal_name, probe_name, table_name
@@ -64,6 +64,8 @@ def read_xlsx(path: str | os.PathLike[str], model: Any) -> ReadBack:
     where a number belongs. Weights of layers that have a probe sheet alone stay as they are
     (``probed``).
     """
+    if not hasattr(model, "parameters"):
+        raise ArgumentError(mismatch(f"reading {path}", "a model", repr(model)))
     book = open_book(path)
     found = ReadBack()
     parameters = model.parameters()

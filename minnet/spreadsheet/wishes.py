@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from minnet.checks import items, whole
 from minnet.errors import ArgumentError, mismatch, unknown_name
 from minnet.layers import Dense
 from minnet.sequential import Sequential
@@ -21,7 +22,7 @@ RANDOM_WEIGHTS = ("values", "live")
 class Wish:
     """Where a workbook goes, how large it may be, and how it looks.
 
-    Raises :class:`~minnet.errors.ArgumentError` for unknown names.
+    Raises :class:`~minnet.errors.ArgumentError` for unknown names, and for what is no list.
     """
 
     path: Path
@@ -35,7 +36,13 @@ class Wish:
     watch: Watch | None = None
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
+        whole("max_formulas", self.most, 1)
+        items("notes", self.notes, "a list of texts", str)
+        if self.class_names is not None:
+            items("class_names", self.class_names, "a list of names")
+        if self.pictures is not None:
+            items("pictures", self.pictures, "a list of pictures")
+        if self.layout not in tuple(LAYOUTS):
             raise unknown_name("layout", self.layout, LAYOUTS)
         if self.random_weights not in RANDOM_WEIGHTS:
             raise unknown_name("random_weights", self.random_weights, RANDOM_WEIGHTS)
