@@ -25,7 +25,7 @@ from minnet.spreadsheet.formulas import Formulas
 from minnet.spreadsheet.input_pictures import InputPictures
 from minnet.spreadsheet.labels import RATE
 from minnet.spreadsheet.layout import FIRST_BAND_ROW
-from minnet.spreadsheet.names import a1, column_letters, quote_sheet, table_name
+from minnet.spreadsheet.names import a1, column_letters, folded, quote_sheet, table_name
 from minnet.spreadsheet.page import Page, PageRows
 from minnet.spreadsheet.passes import Pass
 from minnet.spreadsheet.plan import Plan
@@ -54,7 +54,7 @@ class Book:
     def __init__(self) -> None:
         self.workbook = Workbook()
         self.rows: dict[str, Rows] = {}
-        self._names: set[tuple[str | None, str]] = set()  # by scope, in lower case
+        self._names: set[tuple[str | None, str]] = set()  # by scope, folded
         self._first: Worksheet | None = self.workbook.worksheets[0]
         self.styles = Styles(self.workbook)
 
@@ -77,7 +77,7 @@ class Book:
 
     def name(self, name: str, sheet: str, cells: str, local: bool = False) -> None:
         """A defined name for absolute cells, of the whole workbook or of its sheet alone."""
-        key = sheet if local else None, name.lower()
+        key = sheet if local else None, folded(name)
         if key in self._names:
             raise WorkbookError(
                 f"Two tensors would both be named {name!r} in the workbook. Give one of the layers "

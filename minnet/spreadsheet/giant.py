@@ -24,7 +24,7 @@ from minnet.spreadsheet.chain import CELLS_PER_FORMULA, Chain, follow
 from minnet.spreadsheet.chain_sheet import CHAIN, ChainSheet
 from minnet.spreadsheet.giant_contents import GiantContents, Shown, about_live_end, too_large
 from minnet.spreadsheet.live import LiveSheets, LiveTraining, TooLarge, live_prediction
-from minnet.spreadsheet.names import is_legal_title
+from minnet.spreadsheet.names import folded, is_legal_title
 from minnet.spreadsheet.neuron import SUM, Neuron, can_show, neuron
 from minnet.spreadsheet.probe import ProbeContents, ProbeSheet
 from minnet.spreadsheet.wishes import Wish
@@ -141,7 +141,7 @@ class Giant:
         titles = {}
         for number, stage in enumerate(self._stages):
             titles[number] = _title(stage.name, taken)
-            taken.add(titles[number].lower())
+            taken.add(folded(titles[number]))
         return titles
 
     def _formulas_of(self, number: int) -> int:
@@ -349,6 +349,6 @@ def _title(name: str, taken: set[str]) -> str:
         while is_legal_title(cut + ending) is not None and cut:
             cut = cut[:-1]
         title = (cut or "layer") + ending
-        if title.lower() not in taken:
+        if folded(title) not in taken:
             return title
     raise WorkbookError(f"There is no title left for a sheet of layer {name!r}.")

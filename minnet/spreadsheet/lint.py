@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from minnet.spreadsheet.formula_check import ALLOWED_FUNCTIONS, check_formula, is_draw
-from minnet.spreadsheet.names import is_legal_name, is_legal_title, parse_a1
+from minnet.spreadsheet.names import folded, is_legal_name, is_legal_title, parse_a1
 from minnet.spreadsheet.reader import Area, Book, open_book
 from minnet.spreadsheet.sheet_xml import RawCell
 
@@ -76,22 +76,22 @@ def _parts(book: Book) -> Iterator[Finding]:
 
 
 def _titles(book: Book) -> Iterator[Finding]:
-    count = Counter(title.lower() for title in book.sheets)
+    count = Counter(folded(title) for title in book.sheets)
     for title in book.sheets:
         reason = is_legal_title(title)
         if reason:
             yield Finding("title", title, reason)
-        if count[title.lower()] > 1:
+        if count[folded(title)] > 1:
             yield Finding("title", title, "another sheet has this title")
 
 
 def _names(book: Book) -> Iterator[Finding]:
-    count = Counter((scope, name.lower()) for name, scope, _ in book.defined_names)
+    count = Counter((scope, folded(name)) for name, scope, _ in book.defined_names)
     for name, scope, text in book.defined_names:
         reason = is_legal_name(name)
         if reason:
             yield Finding("name", name, reason)
-        if count[scope, name.lower()] > 1:
+        if count[scope, folded(name)] > 1:
             yield Finding("name", name, "another area has this name, ignoring case")
         if "#REF!" in text or "[" in text:
             yield Finding("name", name, f"it refers to {text}")

@@ -20,8 +20,8 @@ PROBE = "probe_"  # the names of what a probe sheet shows of a layer begin so
 _CELL = re.compile(r"\$?([A-Za-z]{1,3})\$?([0-9]{1,7})")
 _LOOKS_LIKE_CELL = re.compile(r"([A-Za-z]{1,3})([0-9]+)")
 _LOOKS_LIKE_R1C1 = re.compile(r"[Rr][0-9]*([Cc][0-9]*)?|[Cc][0-9]*")
-# The last ones are characters that XML cannot hold.
-_FORBIDDEN_IN_TITLE = re.compile(r"[\[\]:*?/\\\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+# IronCalc reads no "!"; the last ones are characters that XML cannot hold.
+_FORBIDDEN_IN_TITLE = re.compile(r"[\[\]:*?/\\!\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 @functools.cache
@@ -96,10 +96,17 @@ def legal_name(text: str) -> str:
         character if character.isalpha() or character in string.digits else "_"
         for character in unicodedata.normalize("NFC", text.strip())
     )
-    name = _cut("".join(kept), MAX_NAME - 2) or "unnamed"
+    name = "".join(kept) or "unnamed"
     if not (name[0].isalpha() or name[0] == "_"):
         name = "_" + name
+    if _length(name) >= MAX_NAME:  # its end tells a weight from a bias
+        name = f"{_cut(name, MAX_NAME // 2 - 1)}_{_cut(name[::-1], MAX_NAME // 2 - 1)[::-1]}"
     return name if is_legal_name(name) is None else name + "_"
+
+
+def folded(name: str) -> str:
+    """The same text for names that some program takes for one: A and a, σ and ς, ß and SS."""
+    return name.upper().casefold()
 
 
 def probe_name(layer: str, of: str = "") -> str:

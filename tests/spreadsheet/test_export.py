@@ -402,11 +402,35 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
         export_xlsx(model, x, y, tmp_path / "nowhere" / "book.xlsx")
     old = tmp_path / "old.xlsx"
     old.write_bytes(b"precious")
-    clash = Sequential([Dense(2, input_dim=3, name="a b"), Dense(2, name="a_b")], seed=0)
-    clash.compile("sgd", "mse")
     with pytest.raises(WorkbookError, match="both be named 'a_b_weight'"):
-        export_xlsx(clash, x, np.ones((3, 2)), old)
+        export_xlsx(named("a b", "a_b"), x, np.ones((3, 2)), old)
     assert old.read_bytes() == b"precious" and os.listdir(tmp_path) == ["old.xlsx"]
+
+
+def named(*names: str) -> Sequential:
+    model = Sequential([Dense(2, input_dim=3, name=names[0])], seed=0)
+    for name in names[1:]:
+        model.add(Dense(2, name=name))
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("names", ["aA", "σς", "sſ", "ıi", ["ß", "SS"], ["\N{KELVIN SIGN}", "k"]])
+def test_names_that_programs_take_for_one(names: Any, tmp_path: Path) -> None:
+    with pytest.raises(WorkbookError, match="would both be named"):
+        export_xlsx(named(*names), np.ones((3, 3)), np.ones((3, 2)), tmp_path / "book.xlsx")
+
+
+def test_names_too_long_for_a_workbook(tmp_path: Path) -> None:
+    model, path = named("a" * 300, "a" * 200), tmp_path / "book.xlsx"
+    export_xlsx(model, np.ones((3, 3)), np.ones((3, 2)), path)
+    assert verify_xlsx(path).ok
+    assert lint_xlsx(path) == []
+    before = model.get_weights()
+    model.set_weights([w + 1 for w in before])
+    assert len(read_xlsx(path, model).changed) == 4
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 # -- reading back ----------------------------------------------------------------------------------

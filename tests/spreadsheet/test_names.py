@@ -102,11 +102,20 @@ def test_legal_name_makes_a_legal_name_of_anything(text: str) -> None:
     assert legal_name(legal_name(text)) == legal_name(text)
 
 
+@pytest.mark.parametrize("letter", ["a", "2", "\N{MATHEMATICAL BOLD SMALL A}"])
+def test_a_long_name_keeps_its_ends(letter: str) -> None:
+    text = f"of_{letter * 300}_weight_grad"
+    name = legal_name(text)
+    assert is_legal_name(name) is None and legal_name(name) == name
+    assert name.startswith(f"of_{letter}") and name.endswith(f"{letter}_weight_grad")
+    assert legal_name(letter * 300).strip("_") != name
+
+
 @pytest.mark.parametrize(
     "title",
     [
         *("", " ", "x" * 32, "\N{GRINNING FACE}" * 16, "a/b", "a:b", "[a]", "a?", "a*", "a\\b"),
-        *("'a", "a'", "History", "history", "a\nb", "a\uffff"),
+        *("'a", "a'", "History", "history", "a\nb", "a\uffff", "a!b"),
     ],
 )
 def test_illegal_titles_have_a_reason(title: str) -> None:
