@@ -121,6 +121,8 @@ def answers_of(
     classes = 0 if found is None else max(2, found.shape[-1])
     if names and found is None:
         raise ArgumentError(mismatch("class_names", "a classifier", "a model of another kind"))
+    if "" in names:  # of which spreadsheets make the number 0
+        raise ArgumentError(mismatch("class_names", "a name for each class", "an empty one"))
     if names and len(names) != classes:
         expected = f"a name for each of {classes} classes"
         raise ArgumentError(mismatch("class_names", expected, f"{len(names)} names"))

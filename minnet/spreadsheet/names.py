@@ -20,8 +20,10 @@ PROBE = "probe_"  # the names of what a probe sheet shows of a layer begin so
 _CELL = re.compile(r"\$?([A-Za-z]{1,3})\$?([0-9]{1,7})")
 _LOOKS_LIKE_CELL = re.compile(r"([A-Za-z]{1,3})([0-9]+)")
 _LOOKS_LIKE_R1C1 = re.compile(r"[Rr][0-9]*([Cc][0-9]*)?|[Cc][0-9]*")
+#: How workbooks write a character that XML cannot hold; in a text it is that character.
+ESCAPE = "_x[0-9A-Fa-f]{4}_"
 # IronCalc reads no "!"; the last ones are characters that XML cannot hold.
-_FORBIDDEN_IN_TITLE = re.compile(r"[\[\]:*?/\\!\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+_FORBIDDEN_IN_TITLE = re.compile(rf"[\[\]:*?/\\!\x00-\x1f\ud800-\udfff\ufffe\uffff]|{ESCAPE}")
 
 
 @functools.cache

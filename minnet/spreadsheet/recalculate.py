@@ -230,7 +230,8 @@ def _refusals(path: Path) -> Iterator[None]:
                     f"workbook {str(path)!r}",
                     "a workbook that IronCalc can evaluate",
                     f"{type(error).__name__}: {error}",
-                    "Try LibreOffice, or export the workbook anew.",
+                    "Try LibreOffice. Where a program saved it that drops the stored values, as "
+                    "openpyxl does, save it in LibreOffice or Excel first, or export it anew.",
                 )
             ) from error
         raise

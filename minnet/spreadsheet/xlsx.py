@@ -28,7 +28,7 @@ from openpyxl.writer.excel import ExcelWriter
 
 from minnet.errors import WorkbookError
 from minnet.files import replacing
-from minnet.spreadsheet.names import a1, column_letters
+from minnet.spreadsheet.names import ESCAPE, a1, column_letters
 
 LEVEL = 4  # of compression: higher ones take longer and save little
 _RUN, _SAMPLED = 4, 64  # rows of a sheet that its size is estimated from
@@ -40,12 +40,14 @@ _NOTE_WIDTH, _NOTE_LINE = 280, 40  # pixels, and the characters that fit into th
 LONGEST_TEXT = 32_767 // 2  # Excel counts UTF-16 units, of which a character takes up to two
 _column = attrgetter("column")
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_ESCAPE = re.compile(f"(?={ESCAPE})_")
 SMALLEST = 2.2250738585072014e-308  # below it float64 is denormal; spreadsheets round that to 0
 
 
 def clean_text(text: str) -> str:
     """A text as a cell can hold it: without what XML cannot say, cut to Excel's limit."""
-    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)[:LONGEST_TEXT]
+    text = _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)[:LONGEST_TEXT]
+    return _ESCAPE.sub("_x005F_", text)  # the escape of "_" itself
 
 
 class Cell(NamedTuple):

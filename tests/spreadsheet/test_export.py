@@ -452,6 +452,14 @@ def exported(tmp_path: Path) -> tuple[Sequential, Path]:
     return model, path
 
 
+def test_a_book_that_openpyxl_saved_is_checked_after_another_program_has(
+    exported: tuple[Sequential, Path],
+) -> None:
+    _, path = exported
+    with pytest.raises(WorkbookError, match="as openpyxl does, save it in LibreOffice or Excel"):
+        verify_xlsx(edited(path, "network", "C3", 0.5))
+
+
 def test_edits_come_back(exported: tuple[Sequential, Path]) -> None:
     model, path = exported
     book = openpyxl.load_workbook(path)

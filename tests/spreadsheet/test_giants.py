@@ -344,7 +344,7 @@ def test_the_verdict_follows_an_edit(tmp_path: Path) -> None:
 
 
 def test_names_of_layers_that_no_sheet_may_have(tmp_path: Path) -> None:
-    names = ["=1+1", "a/b:c*d?[e]", "Contents", "x" * 60, "'quoted'", "a!b", "network"]
+    names = ["=1+1", "a/b:c*d?[e]", "Contents", "x" * 60, "'quoted'", "a!b", "_x0041_", "network"]
     model = Sequential([Conv2D(2, 1, input_shape=(9, 9, 1), name=names[0])], seed=0)
     for name in names[1:]:
         model.add(Conv2D(2, 1, name=name))

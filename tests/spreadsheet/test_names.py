@@ -115,7 +115,7 @@ def test_a_long_name_keeps_its_ends(letter: str) -> None:
     "title",
     [
         *("", " ", "x" * 32, "\N{GRINNING FACE}" * 16, "a/b", "a:b", "[a]", "a?", "a*", "a\\b"),
-        *("'a", "a'", "History", "history", "a\nb", "a\uffff", "a!b"),
+        *("'a", "a'", "History", "history", "a\nb", "a\uffff", "a!b", "a_x0041_"),
     ],
 )
 def test_illegal_titles_have_a_reason(title: str) -> None:

@@ -16,7 +16,7 @@ from minnet.errors import ArgumentError
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.pictures import as_pixels
 from minnet.spreadsheet.reader import open_book
-from minnet.spreadsheet.recalculate import Recalculated, libreoffice_available
+from minnet.spreadsheet.recalculate import Recalculated, libreoffice_available, libreoffice_values
 from minnet.spreadsheet.verify import verify_xlsx
 from minnet.tensor import Array
 
@@ -226,6 +226,16 @@ def test_each_row_has_its_class_by_name(tmp_path: Path) -> None:
     assert lint_xlsx(path) == []
 
 
+@pytest.mark.parametrize("engine", ["ironcalc", *["libreoffice"] * libreoffice_available()])
+def test_names_that_look_like_escapes_are_texts(engine: Any, tmp_path: Path) -> None:
+    path = tmp_path / "book.xlsx"
+    export_xlsx(classifier(), X, Y, path, class_names=["_x000A_", "a_x0041_"])
+    assert verify_xlsx(path, engine=engine).ok
+    if engine == "libreoffice":
+        values = libreoffice_values([path])[0].cells("network").values()
+        assert {"_x005F_x000A_", "a_x005F_x0041_"} & {c.value for c in values}
+
+
 def test_the_table_of_classes_stands_below_the_bar(tmp_path: Path) -> None:
     network = exported(tmp_path / "book.xlsx", classifier(), X, Y)["network"]
     (title,) = [c for row in network.iter_rows() for c in row if c.value == "answers"]
@@ -274,6 +284,7 @@ def test_the_models_own_names(tmp_path: Path) -> None:
     ("model", "names", "text"),
     [
         (classifier(), ["one"], "a name for each of 2 classes, received 1 names"),
+        (classifier(), ["", "two"], "a name for each class, received an empty one"),
         (Sequential([Dense(2, input_dim=3)]), NAMES, "class_names: expected a classifier"),
     ],
 )
