@@ -4,9 +4,11 @@ a call for each: of small arrays, calls take longer than numbers."""
 from __future__ import annotations
 
 import operator
+import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,12 +28,23 @@ def parts_of(whole: Array, like: Sequence[Array]) -> list[Array]:
 class Bundle:
     """Remembers the arrays that it was split into last, which may come back as they were."""
 
+    _all: ClassVar[weakref.WeakSet[Bundle]] = weakref.WeakSet()
+    _lock = threading.Lock()  # held by whoever adds to them, or goes through them
+
     def __init__(self) -> None:
         self._whole = np.empty(0)
         self._parts: list[Array] = []
+        with self._lock:
+            self._all.add(self)
 
     def __reduce__(self) -> tuple[type[Bundle], tuple[()]]:
         return Bundle, ()  # copies of the parts would not be parts of the copy
+
+    @classmethod
+    def any_has(cls, whole: Array) -> bool:
+        """Whether one was split last from this array, which then is written to through parts."""
+        with cls._lock:
+            return any(bundle._whole is whole for bundle in cls._all)
 
     def split(self, whole: Array, like: Sequence[Array]) -> list[Array]:
         """Its :func:`parts_of`, which are remembered."""

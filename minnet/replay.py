@@ -27,7 +27,7 @@ from minnet.kernels.products import compiles
 from minnet.layers.activations import ACTIVATIONS
 from minnet.program import MOST, Program, Team, writing
 from minnet.recording import STATE, Deferred, training_mode
-from minnet.several import each
+from minnet.several import Several, each
 from minnet.tensor import Array, Tensor, wrap
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Step:
 
     def __init__(self) -> None:
         self.program: Program | None = None
-        self._batch: list[Array] = []
+        self._batch: Sequence[Array] = []
         self._values = np.empty(0)  # of all parameters
         self._frozen: list[tuple[Tensor, Array]] = []
         self._found = Slopes(np.empty(0), None, [], [])
@@ -210,8 +210,10 @@ def _parts(model: Model) -> list[Any]:
     return [*losses, *model.layers, *regularizers]
 
 
-def _flat(batch: Sequence[Any]) -> list[Any]:
+def _flat(batch: Sequence[Any]) -> Sequence[Any]:
     """All arrays or tensors, where an input or a target may be several."""
+    if Several not in map(type, batch):
+        return batch
     return [one for part in batch for one in several.parts_of(part)]
 
 

@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable
 
+from minnet.bundles import Bundle
 from minnet.kernels import memory
 from minnet.tensor import Array
 
@@ -24,8 +25,6 @@ _lock = threading.RLock()
 #: For each array of weights, by its identity: a reference that tells when it dies, the uses that it
 #: has been seen in, and its arrangements.
 _known: dict[int, tuple[weakref.ref[Array], set[Hashable], dict[Hashable, Array]]] = {}
-#: Arrays of which the parts are weights, by their identity.
-_wholes: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
 
 
 def seen(weights: Array, use: Hashable) -> bool:
@@ -42,14 +41,10 @@ def seen(weights: Array, use: Hashable) -> bool:
     return False
 
 
-def adopt(whole: Array) -> None:
-    """Let parts of this array count as arrays of their own: it is written to through them alone."""
-    _wholes[id(whole)] = whole
-
-
 def _is_own(weights: Array) -> bool:
+    """Whether they are no view of what could be edited elsewhere."""
     base = weights.base
-    return base is None or isinstance(base, memory.Block) or _wholes.get(id(base)) is base
+    return base is None or isinstance(base, memory.Block) or Bundle.any_has(base)
 
 
 def prepared(weights: Array, form: Hashable, arrange: Callable[[], Array], keep: bool) -> Array:

@@ -15,7 +15,6 @@ from minnet import configs, schedules
 from minnet.bundles import Bundle, Bundles, parts_of
 from minnet.checks import not_negative, positive
 from minnet.errors import ArgumentError, ShapeError, mismatch
-from minnet.kernels.prepared import adopt
 from minnet.ops.pointwise import maximum, minimum
 from minnet.ops.reduce import sum as total
 from minnet.schedules import Schedule
@@ -186,7 +185,6 @@ class Optimizer:
         new = self.moved(parameters[0], self._values.joined(values), gradient, rate, state)
         for parameter, part in zip(parameters, self._values.split(new, values), strict=True):
             parameter._data = part
-        adopt(new)
         self._states.split(state, states, values)
         self._count(rate)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from minnet.bundles import Bundle
 from minnet.kernels import prepared
 from minnet.kernels.prepared import kept_bytes
 
@@ -76,10 +77,9 @@ def test_views_are_arranged_anew_each_time() -> None:
         assert arranged(view, "form", Maker(view)).sum() == 2 * 8 * factor
 
 
-def test_parts_of_an_adopted_array_are_kept() -> None:
-    whole = np.ones(1000)
-    part = whole[:500]
-    prepared.adopt(whole)
+def test_parts_of_a_bundle_are_kept() -> None:
+    bundle = Bundle()
+    part, _ = bundle.split(np.ones(1000), [np.ones(500), np.ones(500)])
     make = Maker(part)
     for _ in range(3):
         arranged(part, "form", make)
