@@ -44,7 +44,7 @@ def prefers_numba(m: int, k: int, n: int, dtype: np.dtype[Any]) -> bool:
         return False  # float64 is for exactness, and not worth compiling for
     few = 1 < m <= FEW and k * n >= LARGE
     short = k <= FEW and m * n >= LARGE
-    huge = m * k * n >= HUGE and _blas_uses_half_of_the_vectors()
+    huge = min(m, n) > 1 and m * k * n >= HUGE and _blas_uses_half_of_the_vectors()
     return few or short or huge or _threads_are_running()
 
 

@@ -105,6 +105,7 @@ def test_blas_without_kernels_for_the_machine(
     float32 = np.dtype(np.float32)
     assert products.prefers_numba(256, 256, 256, float32) == expected
     assert not products.prefers_numba(256, 256, 255, float32)
+    assert not products.prefers_numba(1, 4096, 4096, float32)  # memory decides
     products._blas_uses_half_of_the_vectors.cache_clear()
 
 
