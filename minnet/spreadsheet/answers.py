@@ -49,7 +49,7 @@ class Answers:
         width = self._values.shape[1]
         if self._one:
             cell = self._cells.cell(row)
-            return self._named(int(self._values[row, 0] >= 0.5), f"IF({cell}>=0.5,2,1)")
+            return self._named(int(self._values[row, 0] > 0.5), f"IF({cell}>0.5,2,1)")
         place = place_of_largest(self._cells, row, width)
         return self._named(int(self._values[row].argmax()), place)
 
@@ -75,7 +75,7 @@ class Answers:
             return self._named(int(targets[row].argmax()), place)
         cell = self._truth.cell(row)
         if self._one:
-            return self._named(int(targets[row, 0] >= 0.5), f"IF({cell}>=0.5,2,1)")
+            return self._named(int(targets[row, 0] > 0.5), f"IF({cell}>0.5,2,1)")
         return self._named(int(targets[row, 0]), f"{cell}+1")
 
     def _named(self, number: int, place: str) -> Reading:
@@ -92,7 +92,7 @@ class Answers:
             return None
         found, target = self.found.value, self._target.value
         if self.by_output:
-            right = (found >= 0.5) == (target.reshape(found.shape) >= 0.5)
+            right = (found > 0.5) == (target.reshape(found.shape) > 0.5)
             terms = [_same_answer(self._cells.cell(k), self._truth.cell(k)) for k in range(count)]
         else:
             targets = target.reshape(count, -1)
@@ -142,8 +142,8 @@ def _probabilities(step: Pass, plan: Plan) -> Node | None:
 
 
 def _same_answer(prediction: str, truth: str) -> str:
-    # Not (p>=0.5)=(y>=0.5): not every program compares truth values.
-    return f"IF({prediction}>=0.5,IF({truth}>=0.5,1,0),IF({truth}>=0.5,0,1))"
+    # Not (p>0.5)=(y>0.5): not every program compares truth values.
+    return f"IF({prediction}>0.5,IF({truth}>0.5,1,0),IF({truth}>0.5,0,1))"
 
 
 def place_of_largest(cells: Cells, row: int, width: int) -> str:

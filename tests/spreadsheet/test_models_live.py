@@ -163,6 +163,15 @@ def test_accuracy_is_the_metric(name: str, tmp_path: Path) -> None:
     assert shown.value == pytest.approx(model.evaluate(x, y)[1])
 
 
+def test_a_half_is_class_0_as_in_the_metric(tmp_path: Path) -> None:
+    model = Sequential([Dense(1, "sigmoid", kernel_initializer="zeros", input_dim=2)])
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    path, x, y = tmp_path / "book.xlsx", normal(3, 2), np.array([0, 0, 1])
+    model.export_xlsx(x, y, path, check=False)
+    assert open_book(path).cells("network")[3, 9].value == model.evaluate(x, y)[1]
+    assert verify_xlsx(path).ok
+
+
 def test_accuracy_of_a_model_that_is_always_right(tmp_path: Path) -> None:
     model = Sequential([Dense(3, "softmax", input_dim=2)], seed=0)
     model.compile("sgd", SPARSE)
