@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from minnet.errors import ShapeError, mismatch
-from minnet.ops.base import CellWriter, Operand, Operation, normal_axes, positions
+from minnet.ops.base import (
+    MULTIPLICATION,
+    CellWriter,
+    Operand,
+    Operation,
+    normal_axes,
+    positions,
+)
 from minnet.ops.pointwise import where
 from minnet.ops.shape import broadcast_to, reshape
 from minnet.tensor import Array
@@ -101,6 +108,7 @@ class Variance(Mean):
     """The mean square distance from the mean: of all numbers there are, not of a sample."""
 
     name = "variance"
+    binding = MULTIPLICATION
 
     def value(self, x: Any) -> Any:
         centred = x - _add_reduce(x, axis=self.axis, keepdims=True) / self._count(x.shape)
@@ -111,7 +119,10 @@ class Variance(Mean):
         return self.spread(g * (2 / self._count(x.shape)), x.shape) * centred
 
     def formula(self, area: str) -> str:
-        return f"VARP({area})"
+        if "," in area:  # a mean for each of the ranges would make it too long
+            return f"VARP({area})"
+        # Some programs' VARP leaves little where the mean is large beside the spread.
+        return f"SUMPRODUCT(({area}-AVERAGE({area}))^2)/COUNT({area})"
 
 
 class Max(_Reduction):

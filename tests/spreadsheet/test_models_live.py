@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minnet import Activation, Conv2D, Dense, Layer, Sequential, ops, read_xlsx
+from minnet import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Layer,
+    LayerNormalization,
+    Sequential,
+    ops,
+    read_xlsx,
+)
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.reader import open_book
 from minnet.spreadsheet.verify import verify_xlsx
@@ -111,6 +121,10 @@ MODELS: dict[str, tuple[Callable[[], list[Layer]], Any, Any, Any, dict[str, Any]
         lambda: [Conv2D(3, 2, activation="softmax", input_shape=(3, 3, 1))],
         "categorical_crossentropy", normal(2, 3, 3, 1), np.eye(3)[RNG.integers(0, 3, (2, 2, 2))],
         {"steps": 2},
+    ),
+    "numbers that differ little": (
+        lambda: [BatchNormalization(input_shape=(3,)), LayerNormalization(), Dense(1)],
+        "mse", 1e4 + normal(5, 3) / 100, normal(5, 1), {"steps": 2},
     ),
     "too many rows for the accuracy": (
         lambda: [Dense(4, "relu", input_dim=3), Dense(2, "softmax")],
