@@ -147,13 +147,14 @@ def test_a_matrix_arranged_for_streaming(
     assert (np.abs(found - expected) <= (k + 4) * np.finfo(dtype).eps / 2 * size).all()
 
 
+@pytest.mark.parametrize("rows", [1, 8])
 def test_a_layers_weights_are_arranged_once_they_come_again(
-    monkeypatch: pytest.MonkeyPatch,
+    rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(products, "_forced", lambda: "numba")
     random = np.random.default_rng(0)
     w, b = random.standard_normal((1100, 1000), np.float32), np.ones(1000, np.float32)
-    x = random.standard_normal((8, 1100), np.float32)
+    x = random.standard_normal((rows, 1100), np.float32)
     before = prepared.kept_bytes()
     first = products.linear(x, w, b, True)
     assert prepared.kept_bytes() == before and w.flags.writeable
