@@ -89,6 +89,8 @@ def require_file(path: PathLike, content: str) -> Path:
     """
     file = Path(path)
     try:
+        if _no_file(file) and not file.is_dir():  # a pipe might be waited for for ever
+            raise OSError(None, "a device, a pipe or the like")
         with file.open("rb"):
             return file
     except OSError as error:
@@ -111,7 +113,7 @@ def _followed(path: PathLike) -> Path:
 
 
 def _no_file(path: Path) -> str:
-    """What stands there that no file can take the place of, in words; else nothing."""
+    """What stands there and is no file, in words; else nothing."""
     if not path.exists() or path.is_file():
         return ""
     return "a directory" if path.is_dir() else "a device, pipe or socket"

@@ -67,11 +67,13 @@ class Progress:
         self._rows = rows
         self._epochs = epochs
         self._stream = sys.stdout if stream is None else stream
-        closed = self._stream is None  # as Python has it of a program without a terminal
-        self._silent = verbose == 0 or closed
+        # A program without a terminal may have None for its stdout.
+        self._silent = verbose == 0 or self._stream is None
         #: Whether there is a bar, and so anything to do within an epoch.
         self.live = (
-            verbose == 1 and not closed and (self._stream.isatty() or _is_notebook(self._stream))
+            verbose == 1
+            and not self._silent
+            and (self._stream.isatty() or _is_notebook(self._stream))
         )
         self._clock = clock
         self._unit = unit

@@ -19,6 +19,7 @@ from minnet.errors import ArgumentError, FileError, ShapeError
 from minnet.layers import ImagePreprocessing
 from minnet.layers.preprocessing import preprocess_input
 from minnet.tensor import Tensor
+from minnet.weights import read_vgg16
 
 PICTURE = pixels("cats", 3, 30)  # 30 x 33
 
@@ -147,11 +148,14 @@ def test_changed_bytes_give_pixels_or_a_clear_error(data: st.DataObject) -> None
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "a.npz")
     done = threading.Event()
 
     def read() -> None:
         with pytest.raises(FileError, match="a.jpg: expected a file with an image, .* a pipe"):
             load_image(tmp_path / "a.jpg")
+        with pytest.raises(FileError, match="a.npz: expected a file with weights, .* a pipe"):
+            read_vgg16(tmp_path / "a.npz")
         done.set()
 
     threading.Thread(target=read, daemon=True).start()

@@ -92,9 +92,6 @@ def decoded(path: PathLike, convert: Callable[[Image], Image]) -> Array:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe might be waited for for ever
-        expected, received = "a file with an image", "a directory, a pipe or the like"
-        raise FileError(mismatch(str(path), expected, received, _ADVICE))
     file = require_file(path, "an image")
     Image.init()  # once: all formats, of which FORMATS are used
     try:

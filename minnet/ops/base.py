@@ -91,9 +91,10 @@ class Operation:
     def __reduce_ex__(self, protocol: Any) -> Any:
         """One that has a name in its module is copied and pickled as that name, like a function:
         a copy of a layer has the very same activation."""
-        module = vars(sys.modules.get(type(self).__module__, self))
-        own = (name for name, value in module.items() if value is self)
-        return next(own, None) or super().__reduce_ex__(protocol)
+        module = sys.modules.get(type(self).__module__)
+        names = vars(module).items() if module else ()
+        own = next((name for name, value in names if value is self), None)
+        return own or super().__reduce_ex__(protocol)
 
     def __call__(self, *inputs: Any) -> Any:
         """Tensors in, a recorded tensor out.
