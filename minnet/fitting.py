@@ -17,7 +17,7 @@ from minnet.data import Batches
 from minnet.errors import ArgumentError, mismatch
 from minnet.interrupts import StepGuard
 from minnet.recording import no_grad
-from minnet.several import as_tensors, parts_of
+from minnet.several import as_tensors, each, parts_of
 from minnet.sources import ClassWeight, Rows, Stream, source_of
 from minnet.tensor import Tensor
 from minnet.training import Means
@@ -273,8 +273,11 @@ def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Any:
             inputs = model.prepare_inputs(batch)
             # In parts, whatever the size of the batches given: memory depends on batch_size alone.
             for i in range(0, len(inputs), size):
-                outputs = model.forward(as_tensors(inputs[i : i + size]))
-                out.append([part.data for part in parts_of(outputs)])
+                part = inputs[i : i + size]
+                outputs = model.replays.prediction(model, part)
+                if outputs is None:
+                    outputs = each(lambda y: y.data, model.forward(as_tensors(part)))
+                out.append(parts_of(outputs))
     if not out:
         raise ArgumentError(mismatch("predict", "at least one batch", "none"))
     arrays = [np.concatenate(parts) for parts in zip(*out)]

@@ -9,20 +9,28 @@ the list again, after new numbers have been put into the arrays it starts from, 
 A calculation is a kernel, which writes into arrays that it is given, or another function that does
 so (:func:`run`), or one whose result is copied to where it was the first time (:func:`worked_out`).
 Operations that have kernels say so (``Operation.replays``); all others are worked out as a whole.
+
+A program has a pool of blocks of memory for itself. As always, a block is used again when the array
+that had it has died; so it is each time the program is done, for calculations have an order. That
+makes a program little larger than what it needs at once, and what it needs next is in the cache.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from minnet.kernels.memory import CHOSEN, COMMON, Block, Pool, owner_of
 from minnet.tensor import Array, Tensor
 
-#: Bytes of all arrays, which live as long as the program. Steps that need more take so long that
+#: Bytes of all memory that lives as long as the program. Steps that need more take so long that
 #: there is nothing to be gained.
 MOST = 1 << 26
 
@@ -52,6 +60,17 @@ def run(function: Callable[..., Any], *arguments: Any) -> None:
         WRITING.program.note(function, tuple(map(_view, arguments)))
 
 
+@contextmanager
+def paused() -> Iterator[None]:
+    """What is done in this block is no business of the program's."""
+    program, pool = WRITING.program, CHOSEN.pool
+    WRITING.program, CHOSEN.pool = None, COMMON
+    try:
+        yield
+    finally:
+        WRITING.program, CHOSEN.pool = program, pool
+
+
 def worked_out(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function of arrays gives: an array, or several, or some of them None.
 
@@ -61,11 +80,8 @@ def worked_out(function: Callable[..., Any], *arguments: Any) -> Any:
     program = WRITING.program
     if program is None:
         return function(*arguments)
-    WRITING.program = None  # what it does is no business of the program's
-    try:
+    with paused():
         found = function(*arguments)
-    finally:
-        WRITING.program = program
     result, targets = _settled(found, [a for a in arguments if isinstance(a, np.ndarray)])
     if type(targets) is np.ndarray:
         program.note(_copy_again, (function, arguments, targets))
@@ -119,41 +135,75 @@ def _view(x: Any) -> Any:
     return x[...] if type(x) is np.ndarray else x
 
 
+class _Blocks(Pool):
+    """A program's memory.
+
+    A block that a calculation has written to is used again: it will be written to each time. What
+    calculations only read must stay as it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(slack=math.inf)
+        self.written: set[int] = set()  # by identity; the program has them
+
+    def put(self, raw: Array) -> None:
+        if id(raw) in self.written:
+            super().put(raw)
+
+    def lent(self, array: Array, block: Block) -> Array:
+        """The same array, whose life does not keep the block from being used again."""
+        if array.flags.writeable:
+            self.written.add(id(block.raw))
+        start = block.raw.__array_interface__["data"][0]
+        offset = array.__array_interface__["data"][0] - start
+        same: Array = np.ndarray(array.shape, array.dtype, block.raw, offset, array.strides)
+        same.flags.writeable = array.flags.writeable
+        return same
+
+
 class Program:
     """The calculations of a step. It starts from the numbers of these ``leaves``, which nobody else
-    may use: inputs, targets and the parameters that are trained."""
+    may write to while it is done: inputs, targets and parameters."""
 
     def __init__(self, leaves: Sequence[Tensor]):
         #: Why this is no program after all; None if it is one.
         self.refusal: str | None = None
+        self.blocks = _Blocks()
         self._calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._counters: list[Array] = []
-        self._known = {id(leaf): leaf for leaf in leaves}
+        self._known = {id(leaf): weakref.ref(leaf) for leaf in leaves}
         self._used: set[int] = set()
-        self._owners: dict[int, Array] = {}
+        self._owners = {id(array): array for array in (owner_of(leaf._data) for leaf in leaves)}
         self._bytes = 0
 
     # -- writing ---------------------------------------------------------------------------------
 
     def note(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         """One more calculation."""
-        if self.refusal is not None:
-            return
-        self._calls.append((function, arguments))
-        self._own(arguments)
+        if self.refusal is None:
+            self._calls.append((function, self._kept(arguments)))
 
     def count(self, counters: Array) -> None:
         """Counters that a kernel finds at zero."""
         self._counters.append(counters)
 
-    def _own(self, array: Any) -> None:
-        if isinstance(array, tuple):
-            for part in array:
-                self._own(part)
-        if not isinstance(array, np.ndarray):
-            return
-        while isinstance(array.base, np.ndarray):
-            array = array.base
+    def _kept(self, x: Any) -> Any:
+        """What a calculation is given, as the program keeps it."""
+        if isinstance(x, tuple):
+            parts = [self._kept(part) for part in x]
+            same = all(map(operator.is_, parts, x))
+            return x if same else getattr(type(x), "_make", tuple)(parts)
+        if isinstance(x, np.ndarray):
+            owner = owner_of(x)
+            if not isinstance(owner, Block):
+                self._has(owner)
+            elif owner.pool is self.blocks:
+                self._has(owner.raw)
+                return self.blocks.lent(x, owner)
+        return x
+
+    def _has(self, array: Array) -> None:
+        """Memory that lives for the program: all but what was there before."""
         if id(array) not in self._owners:
             self._owners[id(array)] = array
             self._bytes += array.nbytes
@@ -165,14 +215,19 @@ class Program:
         if self.refusal is not None:
             return
         for x in inputs:
-            if id(x) in self._known:
+            if self.follows(x):
                 self._used.add(id(x))
             elif not isinstance(x, (int, float)):
                 self.refuse(f"operation {op.name!r} is given what comes from elsewhere")
 
     def leave(self, out: Tensor) -> None:
         """An operation has given this."""
-        self._known[id(out)] = out
+        self._known[id(out)] = weakref.ref(out)
+
+    def follows(self, x: Any) -> bool:
+        """Whether it is a leaf, or what an operation has given."""
+        known = self._known.get(id(x))
+        return known is not None and known() is x
 
     def uses(self, leaf: Tensor) -> bool:
         """Whether an operation was applied to it."""
@@ -182,6 +237,8 @@ class Program:
         """Give up; what is kept is let go."""
         self.refusal = self.refusal or reason
         self._calls, self._counters, self._owners, self._known = [], [], {}, {}
+        if CHOSEN.pool is self.blocks:
+            CHOSEN.pool = COMMON
 
     def close(self) -> None:
         """All is written down."""
@@ -203,9 +260,9 @@ class Program:
 @contextmanager
 def writing(program: Program) -> Iterator[None]:
     """Inside this block what this thread calculates is written down."""
-    WRITING.program = program
+    WRITING.program, CHOSEN.pool = program, program.blocks
     try:
         yield
     finally:
-        WRITING.program = None
+        WRITING.program, CHOSEN.pool = None, COMMON
         program.close()

@@ -1,4 +1,5 @@
-"""Which training steps of a model are written down and done again: see :mod:`minnet.program`.
+"""Which training steps and predictions of a model are written down and done again: see
+:mod:`minnet.program`.
 
 That a step will do the same as another one cannot be seen from outside, so it must be known:
 
@@ -7,13 +8,15 @@ That a step will do the same as another one cannot be seen from outside, so it m
 * all numbers follow from the batch and the parameters (:meth:`minnet.program.Program.enter`);
 * nobody traces, and there are as many threads as before.
 
-A kind of step is written down when it is met for the second time.
+A kind of step is written down when it is met for the second time. The same holds for predictions,
+whose parameters moreover must be the arrays that they were.
 """
 
 from __future__ import annotations
 
 import operator
 import sys
+import threading
 from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,12 +58,10 @@ def slopes_of(model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) 
 
 
 class Replays:
-    """What is written down of a model's steps. A copy of a model has none yet."""
+    """What is written down of a model's steps and predictions. A copy of a model has none yet."""
 
     def __init__(self) -> None:
-        #: By the shapes of the batch, the number of workers, and the settings.
-        self._steps: dict[Any, _Step | None] = {}
-        self._settings: _Settings | None = None
+        self._steps, self._predictions = _Written(_Step), _Written(_Prediction)
 
     def __reduce__(self) -> tuple[type[Replays], tuple[()]]:
         return Replays, ()
@@ -72,52 +73,138 @@ class Replays:
 
         None where they have to be worked out anew.
         """
+        self._predictions.forget()  # they are those of weights that are about to change
+        if not STATE.recording:
+            return None
         arrays = _flat(batch)
-        if any(type(a) is not np.ndarray for a in arrays) or model.dtype != np.float32:
+        step = self._steps.of(model, arrays, parameters, [*arrays, *arrays_of(parameters)])
+        return None if step is None else step.done(model, batch, parameters)
+
+    def prediction(self, model: Model, inputs: Any) -> Any:
+        """The output for prepared inputs: an array or several. None where it has to be worked out
+        anew."""
+        if STATE.training or STATE.recording:
             return None
-        if STATE.tracer is not None or not STATE.recording or not compiles():
-            return None
-        if self._settings is None or not self._settings.hold(model, parameters):
-            new = _Settings(model, parameters)
-            known = [kind[-1] for kind in self._steps]
-            self._settings = next((old for old in known if old.key == new.key), new)
-        kind = (*[(a.shape, a.dtype) for a in arrays], _workers(), self._settings)
-        if kind not in self._steps:
-            if len(self._steps) >= KINDS:
-                del self._steps[next(iter(self._steps))]
-            worth_while = _is_steady(model) and _is_small([*arrays, *arrays_of(parameters)])
-            self._steps[kind] = _Step() if worth_while else None
-            return None
-        step = self._steps[kind]
-        if step is None:
-            return None
-        if step.program is not None:
-            return step.play(model, arrays, parameters)
-        found = step.write(model, batch, parameters)
-        if step.program is None:
-            self._steps[kind] = None
-        return found
+        arrays, parameters = _flat([inputs]), model.parameters()
+        prediction = self._predictions.of(model, arrays, parameters, arrays)
+        return None if prediction is None else prediction.done(model, [inputs], parameters)
 
 
-class _Step:
-    """A step of one kind: its program, and the arrays where numbers come in and go out."""
+class _Written:
+    """What is written down, by kinds: the shapes of the batch, the number of workers, the settings.
+
+    Several threads may ask at once.
+    """
+
+    def __init__(self, new: type[_Replay]) -> None:
+        self._new = new
+        self._kinds: dict[Any, _Replay | None] = {}
+        self._settings: _Settings | None = None
+        self._lock = threading.Lock()
+
+    def forget(self) -> None:
+        if self._kinds:
+            with self._lock:
+                self._kinds.clear()
+
+    def of(
+        self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor], own: Sequence[Array]
+    ) -> _Replay | None:
+        """What there is, or is to be written, for such a batch; ``own``: of what it needs copies.
+
+        None where it is met for the first time, and where it has to be worked out each time.
+        """
+        if any(type(a) is not np.ndarray for a in batch) or model.dtype != np.float32:
+            return None
+        if STATE.tracer is not None or not compiles():
+            return None
+        with self._lock:
+            if self._settings is None or not self._settings.hold(model, parameters):
+                new = _Settings(model, parameters)
+                known = [kind[-1] for kind in self._kinds]
+                self._settings = next((old for old in known if old.key == new.key), new)
+            kind = (*[(a.shape, a.dtype) for a in batch], _workers(), self._settings)
+            if kind not in self._kinds:
+                if len(self._kinds) >= KINDS:
+                    del self._kinds[next(iter(self._kinds))]
+                worth_while = _is_steady(model, self._new.parts(model)) and _is_small(own)
+                self._kinds[kind] = self._new() if worth_while else None
+                return None
+            return self._kinds[kind]
+
+
+class _Replay:
+    """Something of one kind: its program, and the arrays where numbers come in and go out.
+
+    All of it belongs to the holder of ``Team.lock``.
+    """
 
     def __init__(self) -> None:
-        self.program: Program | None = None
+        self._program: Program | None = None
         self._batch: Sequence[Array] = []
+        self._fixed: list[tuple[Tensor, Array]] = []
+
+    @staticmethod
+    def parts(model: Model) -> list[Any]:
+        """What acts in it, besides the model itself."""
+        return list(model.layers)
+
+    def done(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Any:
+        """For the numbers of a batch; None where that cannot be done now."""
+        program = self._program
+        if program is not None and program.refusal is not None:
+            return None
+        if not Team.lock.acquire(blocking=False):
+            return None
+        try:
+            if program is None or any(p._data is not array for p, array in self._fixed):
+                self._program = None  # whose memory is free then
+                self._program = self._written(model, batch, parameters)
+            else:
+                for array, new in zip(self._batch, _flat(batch), strict=True):
+                    array[...] = new
+                self._begin(model, parameters)
+                program.play()
+            return self._results()
+        finally:
+            Team.lock.release()
+
+    def _written(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Program:
+        """Do it in the usual way, on arrays of our own, and write it down."""
+        raise NotImplementedError
+
+    def _copied(self, batch: Sequence[Any]) -> list[Any]:
+        """Tensors of the batch, in arrays of our own."""
+        batch = [each(np.ndarray.copy, part) for part in batch]
+        self._batch = _flat(batch)
+        # Views: what is recorded is locked, and these arrays will be given new numbers.
+        return [each(lambda a: wrap(a[...]), part) for part in batch]
+
+    def _begin(self, model: Model, parameters: Sequence[Tensor]) -> None:
+        """Put in what else there is besides the batch."""
+
+    def _results(self) -> Any:
+        """Copies, as the arrays will be written to again."""
+        raise NotImplementedError
+
+
+class _Step(_Replay):
+    """A training step: parameters come in, and gradients go out."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._values = np.empty(0)  # of all parameters
-        self._frozen: list[tuple[Tensor, Array]] = []
         self._found = Slopes(np.empty(0), None, [], [])
         self._gradients: list[Array] = []  # flat
 
-    def write(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Slopes:
-        """Take a step in the usual way, on arrays of our own, and write it down."""
+    @staticmethod
+    def parts(model: Model) -> list[Any]:
+        return _parts(model)
+
+    def _written(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Program:
         before = arrays_of(parameters)
-        batch = [each(np.ndarray.copy, part) for part in batch]
-        self._batch = _flat(batch)
         self._values = np.concatenate([a.reshape(-1) for a in before])
-        # Views: what is recorded is locked, and these arrays will be given new numbers.
-        given = [each(lambda a: wrap(a[...]), part) for part in batch]
+        given = self._copied(batch)
         trained = {id(p) for p in parameters}
         fixed = [p for p in model.parameters() if id(p) not in trained]
         program = Program([*_flat(given), *parameters, *fixed])
@@ -129,34 +216,17 @@ class _Step:
         finally:
             for parameter, array in zip(parameters, before, strict=True):
                 parameter._data = array
-        self._frozen = [(p, p._data) for p in fixed if program.uses(p)]
-        if program.refusal is None:
-            self.program = program
-            found = [g._data for g in self._found.gradients if g is not None]
-            if len(found) == len(before) and _are_flat(found):
-                self._gradients = [g.reshape(-1) for g in found]
-        return self._results()
+        self._fixed = [(p, p._data) for p in fixed if program.uses(p)]
+        found = [g._data for g in self._found.gradients if g is not None]
+        flat = len(found) == len(before) and _are_flat(found) and program.refusal is None
+        self._gradients = [g.reshape(-1) for g in found] if flat else []
+        return program
 
-    def play(
-        self, model: Model, arrays: Sequence[Array], parameters: Sequence[Tensor]
-    ) -> Slopes | None:
-        """The step on other numbers, those of a batch; None where it cannot be done now."""
-        if any(p._data is not array for p, array in self._frozen) or self.program is None:
-            self.program = None
-            return None
-        if not Team.lock.acquire(blocking=False):
-            return None
-        try:
-            for array, new in zip(self._batch, arrays, strict=True):
-                array[...] = new
-            self._values[...] = model.optimizer.values_of(parameters)
-            self.program.play()
-            return self._results()
-        finally:
-            Team.lock.release()
+    def _begin(self, model: Model, parameters: Sequence[Tensor]) -> None:
+        self._values[...] = model.optimizer.values_of(parameters)
 
     def _results(self) -> Slopes:
-        """Copies, as the arrays will be written to again. What is put off is done at once."""
+        """What is put off is done at once."""
         loss, prediction, gradients, deferred = self._found
         if prediction is not None:
             prediction = each(lambda p: wrap(p._data.copy()), prediction)
@@ -166,6 +236,25 @@ class _Step:
         else:
             copies = [None if g is None else wrap(g._data.copy()) for g in gradients]
         return Slopes(loss.copy(), prediction, copies, deferred)
+
+
+class _Prediction(_Replay):
+    """The output of a model whose parameters stay as they are."""
+
+    _found: Any  # a tensor, or several
+
+    def _written(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Program:
+        given = self._copied(batch)
+        program = Program([*_flat(given), *parameters])
+        with writing(program):
+            self._found = model.forward(given[0])
+            if not all(map(program.follows, several.parts_of(self._found))):
+                program.refuse("its output follows from no operation")
+        self._fixed = [(p, p._data) for p in parameters if program.uses(p)]
+        return program
+
+    def _results(self) -> Any:
+        return each(lambda p: p._data.copy(), self._found)
 
 
 class _Settings:
@@ -231,10 +320,9 @@ def _is_small(arrays: Sequence[Array]) -> bool:
     return sum(a.nbytes for a in arrays) <= MOST
 
 
-def _is_steady(model: Model) -> bool:
+def _is_steady(model: Model, parts: Sequence[Any]) -> bool:
     """Whether all parts always do the same; a subclass must say so itself."""
-    parts = [model, *_parts(model)]
-    return all(vars(type(part)).get("steady") for part in parts) and all(
+    return all(vars(type(part)).get("steady") for part in (model, *parts)) and all(
         ACTIVATIONS.get(str(layer.activation_name)) is layer.activation
         for layer in model.layers
         if hasattr(layer, "activation")

@@ -11,6 +11,12 @@ from minnet.program import Program
 from minnet.tensor import Array
 
 
+def programs_of(written: Any) -> list[Program]:
+    """The programs of a model's steps, or of its predictions, that can be done again."""
+    programs = [replay._program for replay in written._kinds.values() if replay is not None]
+    return [program for program in programs if program is not None and program.refusal is None]
+
+
 def written_to(program: Program) -> Iterator[Array]:
     """The arrays of float32 that calculations write to, results and copies alike."""
     for function, arguments in program._calls:

@@ -19,11 +19,11 @@ ROOT = Path(minnet.__file__).parent
 LAYERS = [
     ["console", "errors", "interrupts"],
     ["configs", "files", "tensor"],
+    ["kernels.memory"],
     ["bundles", "plots", "program"],
     ["checks", "several"],
     [
         "kernels.geometry",
-        "kernels.memory",
         "kernels.vector_ir",
         "kernels.winograd_matrices",
     ],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import written_to
+from programs import programs_of, written_to
 
 import minnet
 from minnet import (
@@ -35,7 +35,6 @@ from minnet.kernels.prepared import kept_bytes
 from minnet.kernels.products import compiles
 from minnet.ops.shape import Reshape
 from minnet.program import Program, Team, worked_out, writing
-from minnet.replay import Replays
 from minnet.tensor import Array, wrap
 
 pytestmark = pytest.mark.skipif(not compiles(), reason="what is not compiled is not written down")
@@ -69,8 +68,7 @@ def batch(rows: int = ROWS, seed: int = 0, shape: tuple[int, ...] = (8, 8, 1)) -
 
 def written(model: Any) -> list[Program]:
     """What was written down of its steps."""
-    steps = model.replays._steps.values()
-    return [step.program for step in steps if step is not None and step.program is not None]
+    return programs_of(model.replays._steps)
 
 
 def anew(model: Any) -> Any:
@@ -615,7 +613,7 @@ def test_a_copy_begins_afresh() -> None:
             np.testing.assert_array_equal(now, then)
         train(other, lambda k: batch(seed=k), lambda *_: None)
         assert written(other)
-    assert not pickle.loads(pickle.dumps(Replays()))._steps
+    assert not programs_of(pickle.loads(pickle.dumps(model.replays))._steps)
 
 
 def test_nothing_is_trained_where_nothing_is_recorded() -> None:

@@ -26,24 +26,65 @@ SMALLEST = 1 << 20  # bytes; below, the allocator keeps pages itself and is quic
 WASTE = 1.25  # a block may be this much larger than what is asked of it
 SLACK = 1.5  # and all blocks this much larger than the most that was in use
 
-_idle: list[Array] = []  # raw bytes, the longest idle first
-_removing = threading.Lock()  # held by whoever takes blocks out; anybody may append one
 
+class Pool:
+    """Blocks, and those of them that wait to be used again."""
 
-class _Bytes:
-    """Of all blocks; changed by the holder of the lock alone."""
+    def __init__(self, slack: float = SLACK):
+        self._slack = slack
+        self._idle: list[Array] = []  # raw bytes, the longest idle first
+        self._removing = threading.Lock()  # held by whoever takes blocks out; anybody may append
+        # Bytes, which the holder of the lock changes:
+        self._total = 0  # in use or idle
+        self._most = 0  # in use at once
 
-    total = 0  # in use or idle
-    most = 0  # in use at once
+    def take(self, size: int) -> Array:
+        """The smallest idle block that fits without much waste, or a new one."""
+        with self._removing:
+            fitting = [i for i, r in enumerate(self._idle) if size <= r.nbytes <= WASTE * size]
+            if fitting:
+                raw = self._idle.pop(min(fitting, key=lambda i: self._idle[i].nbytes))
+            else:
+                raw = np.empty(size, np.uint8)
+                self._total += size
+            self._most = max(self._most, self._total - self.idle())
+            self._tidy_up()
+        return raw
+
+    def put(self, raw: Array) -> None:
+        """Its array has died; that may be at any time, in any thread."""
+        self._idle.append(raw)
+        # The garbage collector may come here from within ``take``: then the next one tidies up.
+        if self._removing.acquire(blocking=False):
+            try:
+                self._tidy_up()
+            finally:
+                self._removing.release()
+
+    def _tidy_up(self) -> None:
+        """Give back what is too much, the longest idle first; for the holder of the lock."""
+        while self._idle and self._total > self._slack * self._most:
+            self._total -= self._idle.pop(0).nbytes
+
+    def idle(self) -> int:
+        """Bytes that wait to be used again."""
+        return sum(r.nbytes for r in list(self._idle))
+
+    def release(self) -> None:
+        """Give all idle memory back to the system."""
+        with self._removing:
+            while self._idle:
+                self._total -= self._idle.pop().nbytes
+            self._most = self._total
 
 
 class Block:
     """Owns the memory of one array; NumPy keeps it alive as the base of every view."""
 
-    __slots__ = ("__array_interface__", "raw")
+    __slots__ = ("__array_interface__", "pool", "raw")
 
-    def __init__(self, raw: Array, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        self.raw = raw
+    def __init__(self, pool: Pool, raw: Array, shape: tuple[int, ...], dtype: np.dtype[Any]):
+        self.pool, self.raw = pool, raw
         address = raw.__array_interface__["data"][0]
         self.__array_interface__ = {
             "data": (address + -address % ALIGNMENT, False),
@@ -53,13 +94,19 @@ class Block:
         }
 
     def __del__(self) -> None:
-        _idle.append(self.raw)
-        # The garbage collector may come here from within _take: then the next one tidies up.
-        if _removing.acquire(blocking=False):
-            try:
-                _tidy_up()
-            finally:
-                _removing.release()
+        self.pool.put(self.raw)
+
+
+COMMON = Pool()
+
+
+class _Chosen(threading.local):
+    """Where this thread takes blocks from."""
+
+    pool: Pool = COMMON
+
+
+CHOSEN = _Chosen()
 
 
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
@@ -68,44 +115,12 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:
         return np.empty(shape, dtype)
-    return np.asarray(Block(_take(size + ALIGNMENT), shape, dtype))
+    pool = CHOSEN.pool
+    return np.asarray(Block(pool, pool.take(size + ALIGNMENT), shape, dtype))
 
 
-def _take(size: int) -> Array:
-    """The smallest idle block that fits without much waste, or a new one."""
-    with _removing:
-        fitting = [i for i, r in enumerate(_idle) if size <= r.nbytes <= WASTE * size]
-        if fitting:
-            raw = _idle.pop(min(fitting, key=lambda i: _idle[i].nbytes))
-        else:
-            raw = np.empty(size, np.uint8)
-            _Bytes.total += size
-        _Bytes.most = max(_Bytes.most, _Bytes.total - idle())
-        _tidy_up()
-    return raw
-
-
-def _tidy_up() -> None:
-    """Give back what is too much, the longest idle first; for the holder of the lock."""
-    while _idle and _Bytes.total > SLACK * _Bytes.most:
-        _Bytes.total -= _idle.pop(0).nbytes
-
-
-def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
-    """Like :func:`empty`, filled with zeros."""
-    out = empty(shape, dtype)
-    out.fill(0)
-    return out
-
-
-def idle() -> int:
-    """Bytes that wait to be used again."""
-    return sum(r.nbytes for r in list(_idle))
-
-
-def release() -> None:
-    """Give all idle memory back to the system."""
-    with _removing:
-        while _idle:
-            _Bytes.total -= _idle.pop().nbytes
-        _Bytes.most = _Bytes.total
+def owner_of(array: Array) -> Any:
+    """Whose memory it is: the array that it is a view of, or a :class:`Block`."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array.base if isinstance(array.base, Block) else array

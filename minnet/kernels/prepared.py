@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable
 
 from minnet.bundles import Bundle
 from minnet.kernels import memory
+from minnet.program import paused
 from minnet.tensor import Array
 
 _lock = threading.RLock()
@@ -55,7 +56,8 @@ def prepared(weights: Array, form: Hashable, arrange: Callable[[], Array], keep:
     found = forms.get(form)
     if found is None:
         weights.setflags(write=False)
-        found = forms[form] = arrange()
+        with paused():  # who does a program again finds it arranged
+            found = forms[form] = arrange()
     return found
 
 

@@ -70,7 +70,7 @@ def weight_gradient(x: Array, g: Array, padding: Padding, r: int, m: int = 4) ->
     t = grid(m, r, x.shape, padding, g.shape[3])
     n = m + r - 1
     if not g.size:
-        return memory.zeros(shape, x.dtype)
+        return np.zeros(shape, x.dtype)
     dw = memory.empty(shape, x.dtype)
     workers = workers_for(t.tiles * n * n * x.shape[3] * g.shape[3])
     chunks, alone = schedule(n, t, workers, x.itemsize)
