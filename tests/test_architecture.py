@@ -28,7 +28,7 @@ LAYERS = [
         "kernels.winograd_matrices",
     ],
     ["kernels.prepared", "kernels.reference", "kernels.vector"],
-    ["kernels.jit"],
+    ["kernels.codes", "kernels.jit"],
     ["kernels.tile"],
     ["kernels.microkernel"],
     ["kernels.panels", "kernels.places", "kernels.winograd_transforms"],

@@ -31,10 +31,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba.core import config
+from numba.extending import overload
+from numba.np.numpy_support import as_dtype
 
-from minnet.kernels.jit import compiled, inlined, shared
+from minnet.kernels import codes
+from minnet.kernels.jit import inlined, shared
 from minnet.kernels.tile import MOST_ROWS, ROWS, VECTORS, tile
-from minnet.kernels.vector import lanes
 from minnet.kernels.vector_ir import BYTES
 
 #: How wide a panel is, as the kernels take it: a tuple with one item for each vector. A tuple's
@@ -43,8 +46,13 @@ WIDE, NARROW = (0,) * VECTORS, (0,) * (VECTORS // 2)
 
 
 def panel_of(dtype: npt.DTypeLike, width: tuple[int, ...] = WIDE) -> int:
-    """The width of a panel: how many columns of B are packed side by side."""
-    return len(width) * BYTES // np.dtype(dtype).itemsize
+    """The width of a panel: how many columns of B are packed side by side.
+
+    Of bytes it is how many they take: those of float32 numbers as :mod:`minnet.kernels.codes`.
+    """
+    dtype = np.dtype(dtype)
+    each, size = (codes.SIZE, 4) if dtype == np.uint8 else (1, dtype.itemsize)
+    return each * len(width) * BYTES // size
 
 
 def width_for(columns: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
@@ -58,10 +66,17 @@ def filled(columns: int, dtype: npt.DTypeLike, width: tuple[int, ...] | None = N
     return -(-columns // size) * size
 
 
-@compiled
-def panel(array: Any) -> Any:
-    """:func:`panel_of` the array's dtype for a whole panel, for compiled code."""
-    return VECTORS * lanes(array)
+def panel(array: Any) -> int:
+    """:func:`panel_of` the array's dtype for a whole panel; a constant where it is compiled."""
+    return panel_of(array.dtype)
+
+
+if not config.DISABLE_JIT:
+
+    @overload(panel, inline="always")
+    def _panel(array):
+        width = panel_of(as_dtype(array.dtype))
+        return lambda array: width
 
 
 @shared
@@ -71,7 +86,9 @@ def multiply_rows(
     """C = A·B, or C += A·B if ``add``, for any number of rows and one packed panel of B.
 
     Element (i, k) of A is ``a[a_start + i * a_row + k * a_step]``, row k of B begins at
-    ``b[b_start + k * panel]``, row i of C at ``c[c_start + i * c_row]``. It is assumed that what
+    ``b[b_start + k * panel]``, row i of C at ``c[c_start + i * c_row]``. An array of bytes as B has
+    the numbers as codes (:mod:`minnet.kernels.codes`), of which C is 2⁸ times too large then. It is
+    assumed that what
     follows the panel in ``b`` will be needed next: it is fetched meanwhile, little by little.
     """
     width = panel(b)

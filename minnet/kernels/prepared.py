@@ -16,16 +16,19 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from minnet.bundles import Bundle
 from minnet.kernels import memory
 from minnet.program import paused
 from minnet.tensor import Array
 
+T = TypeVar("T")
+
 _lock = threading.RLock()
 #: For each array of weights, by its identity: a reference that tells when it dies, the uses that it
 #: has been seen in, and its arrangements.
-_known: dict[int, tuple[weakref.ref[Array], set[Hashable], dict[Hashable, Array]]] = {}
+_known: dict[int, tuple[weakref.ref[Array], set[Hashable], dict[Hashable, Any]]] = {}
 
 
 def seen(weights: Array, use: Hashable) -> bool:
@@ -48,11 +51,14 @@ def _is_own(weights: Array) -> bool:
     return base is None or isinstance(base, memory.Block) or Bundle.any_has(base)
 
 
-def prepared(weights: Array, form: Hashable, arrange: Callable[[], Array], keep: bool) -> Array:
-    """The result of ``arrange()``, from before where it was kept; ``keep``: what ``seen`` said."""
+def prepared(weights: Array, form: Hashable, arrange: Callable[[], T], keep: bool) -> T:
+    """The result of ``arrange()``, which has ``nbytes``; from before, where it was kept.
+
+    ``keep`` is what :func:`seen` said.
+    """
     if not keep:
         return arrange()
-    forms = _known[id(weights)][2]
+    forms: dict[Hashable, T] = _known[id(weights)][2]
     found = forms.get(form)
     if found is None:
         weights.setflags(write=False)

@@ -14,6 +14,7 @@ import numpy as np
 from numba import types
 from numba.core import cgutils
 
+from minnet.kernels import codes
 from minnet.kernels import vector_ir as ir
 from minnet.kernels.vector import emitted, lanes
 
@@ -21,6 +22,7 @@ ROWS = 12 if ir.BYTES >= 64 else 6  # of a tile, at most: AVX-512 has 32 registe
 VECTORS = 2 if ir.BYTES >= 32 else 4  # in one row of a panel
 NEIGHBOURS = 4  # rows of A that are found from the same pointer
 UNROLL = 7  # rows up to which two steps of the inner sum are taken between looks at its end
+LINE = 64  # bytes that come from memory together
 #: Multiply-adds that a core has in the works at once. Smaller narrow tiles have two sums for each
 #: element, which take turns.
 SUMS = 8
@@ -45,7 +47,11 @@ def _tile(
             begin = a_at[0] + (0 if taps is None else int(taps[tap_range[0] + t]))
             left = a[begin + i * a_at[1] + k * a_at[2]]
             start = b_at[0] + j * b_at[1] + t * b_at[2]
-            total += left @ b[start + k[:, None] * b_at[3] + columns]
+            rows_of_b = start + k[:, None] * b_at[3]
+            if b.dtype == np.uint8:
+                total += left @ codes.decoded(b, rows_of_b + codes.SIZE * columns)
+            else:
+                total += left @ b[rows_of_b + columns]
         here = min(size, wide - j * size)
         for row, start in enumerate(c_at[0] + i[:, 0] * c_at[1] + j * size):
             place = slice(start, start + here)
@@ -188,6 +194,7 @@ class _Emitter:
         columns = [self.variable(builder.gep(a, [builder.mul(a_row, ir.int64(i))])) for i in firsts]
         row = self.variable(b)
         fetch = None if self.fetch is None else self.variable(self.fetch[0])
+        half = None if self.fetch is None else builder.sdiv(self.fetch[1], ir.int64(2))
         turns = [(self.depth, 1)]
         if len(both[0]) <= UNROLL:
             two = ir.int64(2)
@@ -202,6 +209,8 @@ class _Emitter:
                     self.advance(row, b_step)
                     if self.fetch is not None:
                         ir.prefetch(builder, builder.load(fetch), 0)
+                        if VECTORS * ir.BYTES > LINE:  # few rows come by once, and leave no gaps
+                            ir.prefetch(builder, builder.load(fetch), half)
                         self.advance(fetch, self.fetch[1])
 
     def step(self, sums: list[list[Any]], a: list[Any], apart: list[Any], b: Any) -> None:
@@ -210,7 +219,8 @@ class _Emitter:
         ``a`` points at every ``NEIGHBOURS``-th element, the others are so far ``apart`` from it.
         """
         builder = self.builder
-        right = [ir.load(builder, b, self.column(j)) for j in range(self.vectors)]
+        load = codes.load if b.type.pointee == ir.BYTE else ir.load
+        right = [load(builder, b, self.column(j)) for j in range(self.vectors)]
         for i, row in enumerate(sums):
             place = builder.gep(a[i // NEIGHBOURS], [apart[i % NEIGHBOURS]])
             left = ir.broadcast(builder, builder.load(place))

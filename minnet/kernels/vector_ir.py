@@ -34,7 +34,7 @@ def _register_bytes() -> int:
 #: Width of a vector in bytes; the environment variable MINNET_VECTOR_BYTES overrides the machine's.
 BYTES = _register_bytes()
 
-I32, I64, BYTE_POINTER = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+BYTE, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
 def int64(value: int) -> Value:
@@ -207,9 +207,9 @@ def prefetch(
     """Ask for the cache line ``offset`` elements from ``start``; an address may be invalid."""
     if isinstance(offset, int):
         offset = int64(offset)
-    signature = ir.FunctionType(ir.VoidType(), [BYTE_POINTER, I32, I32, I32])
+    signature = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
-    place = builder.bitcast(builder.gep(start, [offset]), BYTE_POINTER)
+    place = builder.bitcast(builder.gep(start, [offset]), BYTE.as_pointer())
     numbers = [ir.Constant(I32, number) for number in (int(write), locality, 1)]
     builder.call(function, [place, *numbers])
 

@@ -147,6 +147,55 @@ def test_a_matrix_arranged_for_streaming(
     assert (np.abs(found - expected) <= (k + 4) * np.finfo(dtype).eps / 2 * size).all()
 
 
+def weights(seed: int = 0, shape: tuple[int, int] = (700, 50)) -> Any:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def test_numbers_that_are_about_equally_large_take_three_bytes() -> None:
+    for w in (weights(), weights() * np.float32(1e20), np.zeros((700, 50), np.float32)):
+        arranged = streamed.arrange(w)
+        assert arranged.numbers.dtype == np.uint8
+        found = streamed.matmul(np.eye(700, dtype="f"), arranged, 50, None, False)
+        largest = [np.abs(w[k : k + streamed.BLOCK]).max(axis=0) for k in (0, streamed.BLOCK)]
+        largest = np.repeat(largest, (streamed.BLOCK, 700 - streamed.BLOCK), axis=0)
+        error = np.abs(found - w).astype(np.float64) / np.maximum(largest, 1e-30)
+        assert error.max() <= 2.0**-22
+        assert np.sqrt((error**2).mean()) < 2.0**-24
+
+
+def spoiled() -> dict[str, Any]:
+    one = {"an outlier": 1e6, "nan": np.nan, "inf": np.inf, "-inf": -np.inf}
+    rare = weights() * (np.random.default_rng(1).random((700, 50)) < 0.01)
+    cases = {"nearly nothing": weights() * np.float32(1e-28), "few that are not zero": rare}
+    for name, value in one.items():
+        cases[name] = weights()
+        cases[name][600, 49] = value
+    return cases
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("name", spoiled())
+def test_a_matrix_that_is_uneven_is_not_rounded(name: str) -> None:
+    w = spoiled()[name]
+    arranged = streamed.arrange(w)
+    assert arranged.numbers.dtype == np.float32
+    x = weights(2, (3, 700))
+    x[0] = 0
+    x[0, 7] = 1
+    found, expected = streamed.matmul(x, arranged, 50, None, False), x @ w
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
+    finite = np.isfinite(expected)
+    np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-4, atol=1e-30)
+    if np.isfinite(w).all():
+        np.testing.assert_array_equal(found[0], w[7])
+
+
+def test_outliers_in_many_columns_are_rounded_among_themselves() -> None:
+    """As in trained weights: the tails of a normal distribution are too short."""
+    w = np.random.default_rng(0).laplace(size=(5000, 40)).astype(np.float32)
+    assert streamed.arrange(w).numbers.dtype == np.uint8
+
+
 @pytest.mark.parametrize("rows", [1, 8])
 def test_a_layers_weights_are_arranged_once_they_come_again(
     rows: int, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +208,7 @@ def test_a_layers_weights_are_arranged_once_they_come_again(
     first = products.linear(x, w, b, True)
     assert prepared.kept_bytes() == before and w.flags.writeable
     again = products.linear(x, w, b, True)
-    assert prepared.kept_bytes() - before >= w.nbytes and not w.flags.writeable
+    kept = prepared.kept_bytes() - before
+    assert 0.75 <= kept / w.nbytes < 0.8 and not w.flags.writeable
     np.testing.assert_allclose(again, first, rtol=1e-5, atol=1e-4)
     assert np.isnan(products.linear(x * np.float32("nan"), w, b, True)).all()

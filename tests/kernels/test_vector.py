@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 
+from minnet.kernels import codes
 from minnet.kernels.vector import (
     at_least,
     broadcast,
@@ -133,3 +136,23 @@ def test_counting_up() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_lanes(dtype: Any) -> None:
     assert lanes(np.zeros(3, dtype)) == _width(dtype)
+
+
+@njit
+def _encode(x, out):  # type: ignore[no-untyped-def]
+    codes.store(out, 1, load(x, 0))
+
+
+@given(st.lists(st.floats(-codes.LARGEST, codes.LARGEST, width=32), min_size=16, max_size=16))
+def test_codes(numbers: list[float]) -> None:
+    n = _width(np.float32)
+    x = np.array(numbers, np.float32)[:n]
+    out = np.full(codes.SIZE * n + 2, 7, np.uint8)
+    _encode(x, out)
+    found = codes.decoded(out, 1 + codes.SIZE * np.arange(n))
+    np.testing.assert_array_equal(found, codes.SHIFT * np.rint(x))
+    assert out[0] == out[-1] == 7
+    whole = np.array(
+        [int.from_bytes(out[i : i + 3], "little", signed=True) for i in range(1, 3 * n, 3)]
+    )
+    np.testing.assert_array_equal(codes.SHIFT * whole, found)
