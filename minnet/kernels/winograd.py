@@ -47,6 +47,9 @@ from minnet.kernels.winograd_transforms import output_tile, weight_tile
 from minnet.tensor import Array
 
 GROUP = 4  # panels of filters for which M is worked out at a time
+#: Channels that are added up one after the other. Most of the error of a result comes from these
+#: sums: for 512 channels, two halves have three quarters of the error, at 1 % of the time.
+DEPTH = 256
 
 SQUARE = 64  # channels whose weights are transformed by one worker in one go
 UNCACHED = 1 << 22  # bytes of transformed weights from which on they are stored past the cache
@@ -167,10 +170,13 @@ def _multiply(points, g, s, u, group, xi, tiles, work, v_start, m_start):
     packed = g.channels * panel(u)
     start = (first * points + xi * count) * packed
     for j in range(count):
-        multiply_rows(
-            work, v_start + xi * s.v_step, g.channels, 1, tiles, u, start + j * packed,
-            work, m_start + xi * s.m_step + j * panel(u), s.m_row, g.channels, 0,
-        )  # fmt: skip
+        for k in range(0, g.channels, DEPTH):
+            multiply_rows(
+                work, v_start + xi * s.v_step + k, g.channels, 1, tiles,
+                u, start + j * packed + k * panel(u),
+                work, m_start + xi * s.m_step + j * panel(u), s.m_row,
+                min(DEPTH, g.channels - k), k,
+            )  # fmt: skip
 
 
 @inlined

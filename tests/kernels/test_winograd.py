@@ -140,7 +140,14 @@ def test_nan_stays_visible(case: Convolution, pool: bool, data: Any) -> None:
     assert np.isnan(dw[np.isnan(expected)]).all()
 
 
-@pytest.mark.parametrize("shape", [(2, 28, 28, 64, 64), (1, 20, 33, 9 * LANES, 17 * LANES)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 28, 28, 64, 64),
+        (1, 20, 33, 9 * LANES, 17 * LANES),
+        (1, 14, 15, 2 * winograd.DEPTH + 19, 3 * LANES),
+    ],
+)
 def test_sizes_that_keep_all_workers_busy(shape: tuple[int, ...]) -> None:
     n, height, width, channels, filters = shape
     normal = np.random.default_rng(0).standard_normal
