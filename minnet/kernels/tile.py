@@ -22,7 +22,6 @@ ROWS = 12 if ir.BYTES >= 64 else 6  # of a tile, at most: AVX-512 has 32 registe
 VECTORS = 2 if ir.BYTES >= 32 else 4  # in one row of a panel
 NEIGHBOURS = 4  # rows of A that are found from the same pointer
 UNROLL = 7  # rows up to which two steps of the inner sum are taken between looks at its end
-LINE = 64  # bytes that come from memory together
 #: Multiply-adds that a core has in the works at once. Smaller narrow tiles have two sums for each
 #: element, which take turns.
 SUMS = 8
@@ -194,7 +193,6 @@ class _Emitter:
         columns = [self.variable(builder.gep(a, [builder.mul(a_row, ir.int64(i))])) for i in firsts]
         row = self.variable(b)
         fetch = None if self.fetch is None else self.variable(self.fetch[0])
-        half = None if self.fetch is None else builder.sdiv(self.fetch[1], ir.int64(2))
         turns = [(self.depth, 1)]
         if len(both[0]) <= UNROLL:
             two = ir.int64(2)
@@ -209,8 +207,6 @@ class _Emitter:
                     self.advance(row, b_step)
                     if self.fetch is not None:
                         ir.prefetch(builder, builder.load(fetch), 0)
-                        if VECTORS * ir.BYTES > LINE:  # few rows come by once, and leave no gaps
-                            ir.prefetch(builder, builder.load(fetch), half)
                         self.advance(fetch, self.fetch[1])
 
     def step(self, sums: list[list[Any]], a: list[Any], apart: list[Any], b: Any) -> None:
