@@ -88,8 +88,8 @@ def linear(x: Array, w: Array, b: Array, relu: bool = False) -> Array:
     """``x @ w + b`` for a layer's weights, with relu applied; :func:`matmul` but for one thing:
 
     where few rows meet a large matrix that was seen before, it is kept in the arrangement that
-    :mod:`minnet.kernels.streamed` reads, a third faster for 1 row and for 8, and is read-only from
-    then on.
+    :mod:`minnet.kernels.streamed` reads, in two thirds of the time for 1 row and for 8, and is
+    read-only from then on.
     """
     m, (k, n) = x.shape[0], w.shape
     if 1 <= m <= FEW and k * n >= LARGE and _takes_ours(m, k, n, x.dtype):
