@@ -595,10 +595,12 @@ def weight_gradient_of(x: Array, g: Array, window: Window, groups: int) -> Array
 def conv2d_by_torch(torch: Any, x: Any, w: Any, b: Any, window: Window, groups: int) -> Any:
     (top, bottom), (left, right) = window.padding
     images = torch.nn.functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
-    images = images.contiguous()  # torch cannot differentiate all views
-    out = torch.nn.functional.conv2d(
-        images, w.permute(3, 2, 0, 1).contiguous(), b, window.strides, 0, window.dilation, groups
+    # torch cannot differentiate all views. Those that have one channel count as contiguous as they
+    # are, whatever their strides; with stride (1, 2) torch 2.13 gives wrong results for them.
+    images, w = (
+        t.clone(memory_format=torch.contiguous_format) for t in (images, w.permute(3, 2, 0, 1))
     )
+    out = torch.nn.functional.conv2d(images, w, b, window.strides, 0, window.dilation, groups)
     return out.permute(0, 2, 3, 1)
 
 
