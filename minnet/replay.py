@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import operator
 import sys
-import threading
 from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -76,61 +75,71 @@ class Replays:
         self._predictions.forget()  # they are those of weights that are about to change
         if not STATE.recording:
             return None
-        arrays = _flat(batch)
-        step = self._steps.of(model, arrays, parameters, [*arrays, *arrays_of(parameters)])
-        return None if step is None else step.done(model, batch, parameters)
+        found: Slopes | None = self._steps.done(model, batch, parameters, arrays_of(parameters))
+        return found
 
     def prediction(self, model: Model, inputs: Any) -> Any:
         """The output for prepared inputs: an array or several. None where it has to be worked out
         anew."""
         if STATE.training or STATE.recording:
             return None
-        arrays, parameters = _flat([inputs]), model.parameters()
-        prediction = self._predictions.of(model, arrays, parameters, arrays)
-        return None if prediction is None else prediction.done(model, [inputs], parameters)
+        return self._predictions.done(model, [inputs], model.parameters())
 
 
 class _Written:
     """What is written down, by kinds: the shapes of the batch, the number of workers, the settings.
 
-    Several threads may ask at once.
+    Several threads may ask at once. There is no lock that a forked process could inherit: each of
+    the dictionary's methods that are used is one step.
     """
 
     def __init__(self, new: type[_Replay]) -> None:
         self._new = new
         self._kinds: dict[Any, _Replay | None] = {}
         self._settings: _Settings | None = None
-        self._lock = threading.Lock()
 
     def forget(self) -> None:
-        if self._kinds:
-            with self._lock:
-                self._kinds.clear()
+        self._kinds.clear()
 
-    def of(
-        self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor], own: Sequence[Array]
-    ) -> _Replay | None:
-        """What there is, or is to be written, for such a batch; ``own``: of what it needs copies.
+    def done(
+        self,
+        model: Model,
+        batch: Sequence[Any],
+        parameters: Sequence[Tensor],
+        copied: Sequence[Array] = (),
+    ) -> Any:
+        """What is found for a batch; ``copied``: what has to be copied for it, besides the batch.
 
-        None where it is met for the first time, and where it has to be worked out each time.
+        None where such a batch is met for the first time, and where it has to be worked out each
+        time.
         """
-        if any(type(a) is not np.ndarray for a in batch) or model.dtype != np.float32:
+        arrays = _flat(batch)
+        if any(type(a) is not np.ndarray for a in arrays) or model.dtype != np.float32:
             return None
         if STATE.tracer is not None or not compiles():
             return None
-        with self._lock:
-            if self._settings is None or not self._settings.hold(model, parameters):
-                new = _Settings(model, parameters)
-                known = [kind[-1] for kind in self._kinds]
-                self._settings = next((old for old in known if old.key == new.key), new)
-            kind = (*[(a.shape, a.dtype) for a in batch], _workers(), self._settings)
-            if kind not in self._kinds:
-                if len(self._kinds) >= KINDS:
-                    del self._kinds[next(iter(self._kinds))]
-                worth_while = _is_steady(model, self._new.parts(model)) and _is_small(own)
-                self._kinds[kind] = self._new() if worth_while else None
-                return None
-            return self._kinds[kind]
+        kind = self._kind(model, arrays, parameters)
+        if kind not in self._kinds:
+            for oldest in list(self._kinds)[: 1 - KINDS]:
+                self._kinds.pop(oldest, None)
+            steady = _is_steady(model, self._new.parts(model))
+            self._kinds[kind] = self._new() if steady and _is_small([*arrays, *copied]) else None
+            return None
+        replay = self._kinds.get(kind)
+        if replay is None:
+            return None
+        found = replay.done(model, batch, parameters)
+        if replay.refused:
+            self._kinds[kind] = None
+        return found
+
+    def _kind(self, model: Model, arrays: Sequence[Array], parameters: Sequence[Tensor]) -> Any:
+        settings = self._settings
+        if settings is None or not settings.hold(model, parameters):
+            new = _Settings(model, parameters)
+            known = [kind[-1] for kind in list(self._kinds)]
+            self._settings = settings = next((old for old in known if old.key == new.key), new)
+        return (*[(a.shape, a.dtype) for a in arrays], _workers(), settings)
 
 
 class _Replay:
@@ -140,6 +149,8 @@ class _Replay:
     """
 
     def __init__(self) -> None:
+        #: Whether there can be no program.
+        self.refused = False
         self._program: Program | None = None
         self._batch: Sequence[Array] = []
         self._fixed: list[tuple[Tensor, Array]] = []
@@ -151,15 +162,14 @@ class _Replay:
 
     def done(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Any:
         """For the numbers of a batch; None where that cannot be done now."""
-        program = self._program
-        if program is not None and program.refusal is not None:
-            return None
         if not Team.lock.acquire(blocking=False):
             return None
+        program = self._program
         try:
             if program is None or any(p._data is not array for p, array in self._fixed):
                 self._program = None  # whose memory is free then
                 self._program = self._written(model, batch, parameters)
+                self.refused = self._program.refusal is not None
             else:
                 for array, new in zip(self._batch, _flat(batch), strict=True):
                     array[...] = new

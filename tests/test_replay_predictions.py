@@ -35,6 +35,7 @@ from minnet.kernels.panels import flat
 from minnet.kernels.products import compiles
 from minnet.program import Program, Team, run, writing
 from minnet.recording import training_mode
+from minnet.replay import KINDS
 from minnet.several import as_tensors
 from minnet.tensor import Array
 
@@ -214,7 +215,16 @@ def test_what_needs_much_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     model = network()
     assert_same(model)
     assert not written(model)
+    assert None in model.replays._predictions._kinds.values()  # and nothing is kept of it
     assert memory.CHOSEN.pool is COMMON
+
+
+def test_no_more_than_a_few_kinds_are_kept() -> None:
+    model = network()
+    for rows in (1, 2, 3, 4, 5, 6, 1):
+        assert_same(model, lambda k, rows=rows: images(rows, k))  # type: ignore[misc]
+        assert written(model)
+        assert len(model.replays._predictions._kinds) <= KINDS
 
 
 # -- what changes between predictions --------------------------------------------------------------
