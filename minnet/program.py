@@ -260,9 +260,10 @@ class Program:
 @contextmanager
 def writing(program: Program) -> Iterator[None]:
     """Inside this block what this thread calculates is written down."""
+    before = WRITING.program, CHOSEN.pool
     WRITING.program, CHOSEN.pool = program, program.blocks
     try:
         yield
     finally:
-        WRITING.program, CHOSEN.pool = None, COMMON
+        WRITING.program, CHOSEN.pool = before
         program.close()

@@ -335,6 +335,20 @@ def test_a_promise_that_is_followed_by_an_operation_is_refused_too() -> None:
     assert not written(model)
 
 
+def test_a_model_that_predicts_inside_another_one() -> None:
+    class Asking(Layer):
+        steady = True
+
+        def call(self, x: Any) -> Any:
+            inner = Sequential([Dense(3, input_shape=(3,))], seed=1)
+            found = [inner.predict(x.data) for _ in range(3)]
+            return x * Tensor(found[-1])
+
+    model = Sequential([Asking(input_shape=(3,)), Dense(4)], seed=0)
+    assert_same(model, lambda k: np.random.default_rng(k).standard_normal((2, 3)))
+    assert not written(model)
+
+
 def test_dropout_in_training_mode_draws_anew() -> None:
     model = network(Dropout(0.5))
     assert_same(model)
