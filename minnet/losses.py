@@ -36,10 +36,10 @@ def as_finite(where: str, array: Array, dtype: npt.DTypeLike) -> Array:
     with np.errstate(over="ignore"):
         cast = np.asarray(array, dtype)
     if cast.dtype.kind == "f":
-        bad = ~np.isfinite(cast)
-        if bad.any():
+        finite = np.isfinite(cast)
+        if not finite.all():
             most = f"{cast.dtype} holds numbers up to {np.finfo(cast.dtype).max:.1e}."
-            raise NumberError(mismatch(where, "finite numbers", _first(array, bad), most))
+            raise NumberError(mismatch(where, "finite numbers", _first(array, ~finite), most))
     return cast
 
 
