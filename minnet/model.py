@@ -20,7 +20,7 @@ from minnet.lr_finder import RateSearch, find_lr
 from minnet.metrics import Metric
 from minnet.metrics import get as get_metric
 from minnet.optimizers import Optimizer
-from minnet.program import worked_out
+from minnet.program import vouched, worked_out
 from minnet.progress import format_values
 from minnet.replay import Replays
 from minnet.saving import Savable
@@ -141,7 +141,9 @@ class Model(Savable, Shown):
         with scope("loss", loss.description):
             value = loss.from_logits(logits, y, *weighed)
         function = ACTIVATIONS[activation] if self.metrics else None
-        return value, None if function is None else wrap(worked_out(function, logits.data))
+        if function is None:
+            return value, None
+        return value, vouched(wrap(worked_out(function, logits.data)))
 
     def compile(
         self,

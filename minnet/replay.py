@@ -1,35 +1,34 @@
-"""Which training steps and predictions of a model are written down and done again: see
-:mod:`minnet.program`.
+"""Which training steps, predictions and evaluations of a model are written down and done again:
+see :mod:`minnet.program`.
 
-That a step will do the same as another one cannot be seen from outside, so it must be known:
+That a step will do the same as another one cannot be seen from outside, so it must be known
+(:mod:`minnet.steady`):
 
 * all layers, the loss and the model are of kinds that always do the same (``steady``), and have not
   been changed since;
 * all numbers follow from the batch and the parameters (:meth:`minnet.program.Program.enter`);
 * nobody traces, and there are as many threads as before.
 
-A kind of step is written down when it is met for the second time. The same holds for predictions,
-whose parameters moreover must be the arrays that they were.
+A kind of step is written down when it is met for the second time. The same holds for the
+others, whose parameters moreover must be the arrays that they were.
 """
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minnet import random, several
+from minnet import several
 from minnet.autodiff import backpropagate
 from minnet.bundles import parts_of
 from minnet.kernels.products import compiles
-from minnet.layers.activations import ACTIVATIONS
 from minnet.program import MOST, Program, Team, writing
 from minnet.recording import STATE, Deferred, training_mode
 from minnet.several import Several, each
+from minnet.steady import Settings, is_steady, parts_of_step
 from minnet.tensor import Array, Tensor, wrap
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ class Replays:
 
     def __init__(self) -> None:
         self._steps, self._predictions = _Written(_Step), _Written(_Prediction)
+        self._measures = _Written(_Measure)
 
     def __reduce__(self) -> tuple[type[Replays], tuple[()]]:
         return Replays, ()
@@ -73,6 +73,7 @@ class Replays:
         None where they have to be worked out anew.
         """
         self._predictions.forget()  # they are those of weights that are about to change
+        self._measures.forget()
         if not STATE.recording:
             return None
         found: Slopes | None = self._steps.done(model, batch, parameters, arrays_of(parameters))
@@ -81,9 +82,18 @@ class Replays:
     def prediction(self, model: Model, inputs: Any) -> Any:
         """The output for prepared inputs: an array or several. None where it has to be worked out
         anew."""
+        found = self._inferred(self._predictions, model, [inputs])
+        return None if found is None else found[0]
+
+    def measures(self, model: Model, batch: Sequence[Any]) -> list[Any] | None:
+        """The loss of a batch, and the prediction where it was computed, as :meth:`prediction`."""
+        return self._inferred(self._measures, model, batch)
+
+    def _inferred(self, written: _Written, model: Model, batch: Sequence[Any]) -> list[Any] | None:
         if STATE.training or STATE.recording:
             return None
-        return self._predictions.done(model, [inputs], model.parameters())
+        found: list[Any] | None = written.done(model, batch, model.parameters())
+        return found
 
 
 class _Written:
@@ -96,7 +106,7 @@ class _Written:
     def __init__(self, new: type[_Replay]) -> None:
         self._new = new
         self._kinds: dict[Any, _Replay | None] = {}
-        self._settings: _Settings | None = None
+        self._settings: Settings | None = None
 
     def forget(self) -> None:
         self._kinds.clear()
@@ -122,7 +132,7 @@ class _Written:
         if kind not in self._kinds:
             for oldest in list(self._kinds)[: 1 - KINDS]:
                 self._kinds.pop(oldest, None)
-            steady = _is_steady(model, self._new.parts(model))
+            steady = is_steady(model, self._new.parts(model))
             self._kinds[kind] = self._new() if steady and _is_small([*arrays, *copied]) else None
             return None
         replay = self._kinds.get(kind)
@@ -136,7 +146,7 @@ class _Written:
     def _kind(self, model: Model, arrays: Sequence[Array], parameters: Sequence[Tensor]) -> Any:
         settings = self._settings
         if settings is None or not settings.hold(model, parameters):
-            new = _Settings(model, parameters)
+            new = Settings(model, parameters)
             known = [kind[-1] for kind in list(self._kinds)]
             self._settings = settings = next((old for old in known if old.key == new.key), new)
         return (*[(a.shape, a.dtype) for a in arrays], _workers(), settings)
@@ -209,7 +219,7 @@ class _Step(_Replay):
 
     @staticmethod
     def parts(model: Model) -> list[Any]:
-        return _parts(model)
+        return parts_of_step(model)
 
     def _written(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Program:
         before = arrays_of(parameters)
@@ -251,62 +261,40 @@ class _Step(_Replay):
 class _Prediction(_Replay):
     """The output of a model whose parameters stay as they are."""
 
-    _found: Any  # a tensor, or several
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: list[Any] = []  # tensors, or several, or None
+
+    def _worked_out(self, model: Model, given: Sequence[Any]) -> list[Any]:
+        return [model.forward(*given)]
 
     def _written(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Program:
         given = self._copied(batch)
         program = Program([*_flat(given), *parameters])
         with writing(program):
-            self._found = model.forward(given[0])
-            if not all(map(program.follows, several.parts_of(self._found))):
-                program.refuse("its output follows from no operation")
+            self._found = self._worked_out(model, given)
+            if not all(map(program.follows, _flat(self._found))):
+                program.refuse("what is found follows from no operation")
         self._fixed = [(p, p._data) for p in parameters if program.uses(p)]
         return program
 
-    def _results(self) -> Any:
-        return each(lambda p: p._data.copy(), self._found)
+    def _results(self) -> list[Any]:
+        return [each(lambda t: t._data.copy(), found) for found in self._found]
 
 
-class _Settings:
-    """All that decides what a step does, besides the shapes of its arrays.
+class _Measure(_Prediction):
+    """The loss, and the prediction where it was computed."""
 
-    That is what the model's parts have as attributes: the very same objects, which have the same
-    ``key``. They are remembered, lest something else gets the identity of one of them.
-    """
+    @staticmethod
+    def parts(model: Model) -> list[Any]:
+        return parts_of_step(model)
 
-    def __init__(self, model: Model, parameters: Sequence[Tensor]) -> None:
-        dicts = [vars(part) for part in _parts(model) if hasattr(part, "__dict__")]
-        self._dicts = [*dicts, *[layer.parameters for layer in model.layers]]
-        self._values = self._now(model, parameters)
-        self.key = tuple(map(id, self._values))
-
-    def hold(self, model: Model, parameters: Sequence[Tensor]) -> bool:
-        """Whether nothing has changed."""
-        values = self._now(model, parameters)
-        return len(values) == len(self._values) and all(map(operator.is_, values, self._values))
-
-    def _now(self, model: Model, parameters: Sequence[Tensor]) -> list[Any]:
-        regularized = [layer.regularizers.values() for layer in model.layers if layer.regularizers]
-        return [
-            bool(model.metrics),
-            random.generator(),
-            model.loss,
-            *model.layers,
-            *chain.from_iterable(regularized),
-            *parameters,
-            *chain.from_iterable(map(dict.values, self._dicts)),
-        ]
+    def _worked_out(self, model: Model, given: Sequence[Any]) -> list[Any]:
+        return [found for found in model.loss_of(*given) if found is not None]
 
 
 def _are_flat(arrays: Sequence[Array]) -> bool:
     return all(a.flags.c_contiguous and a.dtype == np.float32 for a in arrays)
-
-
-def _parts(model: Model) -> list[Any]:
-    """What acts in a step, besides the model itself."""
-    losses = [model.loss, *getattr(model.loss, "losses", ())]
-    regularizers = [r for layer in model.layers for r in layer.regularizers.values()]
-    return [*losses, *model.layers, *regularizers]
 
 
 def _flat(batch: Sequence[Any]) -> Sequence[Any]:
@@ -328,12 +316,3 @@ def arrays_of(tensors: Sequence[Tensor]) -> list[Array]:
 
 def _is_small(arrays: Sequence[Array]) -> bool:
     return sum(a.nbytes for a in arrays) <= MOST
-
-
-def _is_steady(model: Model, parts: Sequence[Any]) -> bool:
-    """Whether all parts always do the same; a subclass must say so itself."""
-    return all(vars(type(part)).get("steady") for part in (model, *parts)) and all(
-        ACTIVATIONS.get(str(layer.activation_name)) is layer.activation
-        for layer in model.layers
-        if hasattr(layer, "activation")
-    )

@@ -45,11 +45,14 @@ class Means:
 
 def measure(model: Model, x: Array, y: Array, weights: Array | None = None) -> list[float]:
     """The loss and the metrics of a prepared batch, without training on it."""
+    batch = (x, y) if weights is None else (x, y, weights)
     with no_grad():
-        loss, prediction = model.loss_of(
-            as_tensors(x), as_tensors(y), None if weights is None else wrap(weights)
-        )
-    return _values(model, loss.item(), prediction, y)
+        found = model.replays.measures(model, batch)
+        if found is not None:
+            loss, *predictions = found
+            return _values(model, float(loss), predictions[0] if predictions else None, y)
+        value, prediction = model.loss_of(*map(as_tensors, batch))
+    return _values(model, value.item(), None if prediction is None else prediction.data, y)
 
 
 def train_step(
@@ -93,7 +96,7 @@ def train_step(
         model.optimizer.step(parameters, gradients, value)
     if deferred:
         apply_deferred(deferred)
-    return _values(model, value, prediction, y)
+    return _values(model, value, None if prediction is None else prediction.data, y)
 
 
 def _squared_length(array: Array) -> float:
@@ -105,7 +108,7 @@ def _squared_length(array: Array) -> float:
 def _values(model: Model, loss: float, prediction: Any, y: Array) -> list[float]:
     values = [loss]
     for metric in model.metrics.values():
-        values.append(float(metric(prediction.data, y)))
+        values.append(float(metric(prediction, y)))
     return values
 
 

@@ -94,7 +94,8 @@ LAYERS = [
     ["optimizers.base"],
     ["optimizers.adagrad", "optimizers.adam", "optimizers.rmsprop", "optimizers.sgd"],
     ["data.batches", "data.preparation", "data.readers", "divergence"],
-    ["data.images", "optimizers", "progress", "replay", "saving"],
+    ["data.images", "optimizers", "progress", "saving", "steady"],
+    ["replay"],
     ["data.files"],
     ["data", "callbacks.base", "callbacks.curves", "downloads", "training"],
     [

@@ -155,6 +155,57 @@ def test_predictions_that_others_hold_stay_as_they_are() -> None:
         np.testing.assert_array_equal(y, anew(model, images(seed=k)))
 
 
+# -- evaluations -----------------------------------------------------------------------------------
+
+
+def measured(model: Any) -> list[Program]:
+    return programs_of(model.replays._measures)
+
+
+def assert_same_measures(model: Any, of_rows: bool = False, weighed: bool = False) -> None:
+    """``of_rows``: targets are rows of ones and zeros, not labels."""
+    other = copy.deepcopy(model)
+    other.replays.measures = lambda *_: None
+    weights = np.arange(4) / 4 if weighed else None
+    for k in range(TIMES):
+        labels = np.random.default_rng(k).integers(0, 5, 4)
+        batch = images(seed=k), np.eye(5)[labels] if of_rows else labels
+        ours, theirs = (m.evaluate(*batch, sample_weight=weights) for m in (model, other))
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("metrics", [[], ["accuracy"]])
+@pytest.mark.parametrize("weighed", [False, True])
+def test_evaluations(metrics: list[str], weighed: bool) -> None:
+    model = network(Dropout(0.5), BatchNormalization())
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=metrics)
+    assert_same_measures(model, weighed=weighed)
+    assert measured(model)
+
+
+def test_evaluations_with_a_penalty_and_a_loss_that_is_not_fused() -> None:
+    model = network(Conv2D(8, 1, kernel_regularizer="l2"))
+    model.compile("sgd", lambda y, p: ((y - p) ** 2).mean(), metrics=["accuracy"])
+    assert_same_measures(model, of_rows=True)
+    assert not measured(model)
+    model.compile("sgd", "mse", metrics=["accuracy"])
+    assert_same_measures(model, of_rows=True)
+    assert measured(model)
+
+
+def test_validation_while_training() -> None:
+    x, y = images(24), np.arange(24) % 5
+    histories = []
+    for anew_each_time in (False, True):
+        model = network()
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        if anew_each_time:
+            model.replays.measures = lambda *_: None
+        done = model.fit(x, y, 4, epochs=3, verbose=0, validation_data=(x[::-1].copy(), y[::-1]))
+        histories.append(done.history)
+    assert histories[0] == histories[1]
+
+
 # -- memory ----------------------------------------------------------------------------------------
 
 
@@ -264,9 +315,10 @@ def test_training_between() -> None:
     model.compile("sgd", "sparse_categorical_crossentropy")
     for k in range(3):
         assert_same(model)
-        assert written(model)
+        assert_same_measures(model)
+        assert written(model) and measured(model)
         model.train_on_batch(images(seed=k), np.arange(4))
-        assert not written(model)
+        assert not written(model) and not measured(model)
 
 
 def test_layers_that_come_and_go() -> None:
