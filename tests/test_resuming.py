@@ -19,6 +19,8 @@ import minnet
 from minnet import optimizers
 from minnet.callbacks import BackupAndRestore, Callback, EarlyStopping
 from minnet.errors import ArgumentError, FileError
+from minnet.kernels.products import compiles
+from minnet.optimizers import SGD
 
 pytest.importorskip("safetensors")
 
@@ -89,6 +91,53 @@ def test_any_interruptions_make_no_difference(
     else:
         assert train(kind, BackupAndRestore(directory, every)) == whole
     assert not directory.exists()
+
+
+def large(kind: str) -> Any:
+    """A net whose products and convolutions may be worked out in more ways than one."""
+    minnet.seed(0)
+    first: dict[str, list[minnet.Layer]] = {
+        "frozen dense": [minnet.Dense(1024, "relu", input_dim=1024)],
+        "frozen convolution": [
+            minnet.Conv2D(256, 3, padding="same", activation="relu", input_shape=(4, 4, 256)),
+            minnet.Conv2D(256, 3, padding="same", activation="relu"),
+            minnet.Flatten(),
+        ],
+        "threads later": [minnet.Dense(256, input_dim=256), minnet.Dense(4096)],
+    }
+    model = minnet.Sequential([*first[kind], minnet.Dense(2, "softmax")])
+    model.layers[0].trainable = not kind.startswith("frozen")
+    model.compile(SGD(0.01), "sparse_categorical_crossentropy")
+    return model
+
+
+def trained(kind: str, directory: Path, *more: Callback) -> list[Any]:
+    """The weights after four epochs, in what is a new process as far as threads are concerned."""
+    if compiles():
+        from minnet.kernels import jit
+
+        jit._Threads.started = False
+    model = large(kind)
+    rows = 64 if kind == "threads later" else 8
+    shape = rows, *model.layers[0].input_shape
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    y = np.arange(rows) % 2
+    size = 32 if kind == "threads later" else 2
+    backup = BackupAndRestore(directory)
+    validation = (x[: 2 * size], y[: 2 * size])
+    options: Any = {"epochs": 4, "verbose": 0, "callbacks": [backup, *more]}
+    model.fit(x, y, size, validation_data=validation, **options)
+    return [p.data for p in model.parameters()]
+
+
+@pytest.mark.parametrize("kind", ["frozen dense", "frozen convolution", "threads later"])
+def test_how_large_layers_are_worked_out_makes_no_difference(kind: str, tmp_path: Path) -> None:
+    """Neither does it matter which weights were used before, nor whether threads were running."""
+    whole = trained(kind, tmp_path / "whole")
+    with pytest.raises(StopProcess):
+        trained(kind, tmp_path / "b", StopAt(2, "epoch begin"))
+    for stopped, never in zip(trained(kind, tmp_path / "b"), whole, strict=True):
+        np.testing.assert_array_equal(stopped, never)
 
 
 def test_the_comparison_can_fail(kind: str, whole: dict[str, Any], tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from minnet.checks import whole
 from minnet.configs import Config
 from minnet.errors import FileError, MinnetError, mismatch
 from minnet.files import PathLike, remove_leftovers
-from minnet.tensor import Array
+from minnet.kernels import prepared, products
+from minnet.tensor import Array, Tensor
 from minnet.weights.safetensors import opened_with
 
 #: What stands before the names of the callbacks' arrays in the file.
@@ -91,6 +92,8 @@ class BackupAndRestore(Callback):
             "callbacks": states,
             "random": {key: random.state_of(rng) for key, rng in self._generators().items()},
             "fit": self._fit(),
+            "threads": products.threads_are_running(),
+            "uses": [prepared.uses(p.data) for p in self._frozen()],
         }
         saving.save(self.model, self.path, arrays, {TRAINING: training})
 
@@ -107,6 +110,7 @@ class BackupAndRestore(Callback):
                 for key, rng in self._generators().items():
                     rng.bit_generator.state = training["random"][key]
                 self._restore_callbacks(training["callbacks"], arrays)
+                self._restore_choices(training)
                 self.loop.position = replace(self.loop.position, **training["position"])
             except MinnetError:
                 raise
@@ -114,6 +118,18 @@ class BackupAndRestore(Callback):
                 expected = "a backup of a training"
                 received = f"something else: {type(error).__name__} {error}"
                 raise FileError(mismatch(str(self.path), expected, received)) from error
+
+    def _frozen(self) -> list[Tensor]:
+        return [p for p in self.model.parameters() if not p.requires_grad]
+
+    def _restore_choices(self, training: Any) -> None:
+        """Of several ways to work something out, which differ in the last bits, one is chosen by
+        whether threads are running, and whether weights that stay the same were used before."""
+        if training.get("threads"):
+            products.start_threads()
+        for parameter, uses in zip(self._frozen(), training.get("uses", ())):
+            for use in uses:
+                prepared.seen(parameter.data, use)
 
     def _restore_optimizer(self, settings: Config, arrays: Any) -> None:
         if isinstance(settings["lr"], float):

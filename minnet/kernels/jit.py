@@ -258,7 +258,10 @@ def threads_are_running() -> bool:
     return _Threads.started
 
 
-def _start_threads() -> None:
+def start_threads() -> None:
+    """Begin to use Numba's threads, unless that has been done or nothing is compiled."""
+    if _Threads.started or config.DISABLE_JIT:
+        return
     from numba.np.ufunc import parallel
 
     parallel._launch_threads()
@@ -290,8 +293,7 @@ def workers_for(work: int) -> int:
     """
     if work < SMALL or _Threads.forked or config.DISABLE_JIT:
         return 1
-    if not _Threads.started:
-        _start_threads()
+    start_threads()
     count = int(_Threads.count())
     if _Threads.openmp is not None:
         allowed = _Threads.openmp()

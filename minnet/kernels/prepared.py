@@ -45,6 +45,12 @@ def seen(weights: Array, use: Hashable) -> bool:
     return False
 
 
+def uses(weights: Array) -> list[Hashable]:
+    """What they have been :func:`seen` in, which decides how they are worked out with."""
+    known = _known.get(id(weights))
+    return [] if known is None else sorted(known[1], key=str)
+
+
 def _is_own(weights: Array) -> bool:
     """Whether they are no view of what could be edited elsewhere."""
     base = weights.base

@@ -43,7 +43,7 @@ def prefers_numba(m: int, k: int, n: int, dtype: np.dtype[Any]) -> bool:
     few = 1 < m <= FEW and k * n >= LARGE
     short = k <= FEW and m * n >= LARGE
     huge = min(m, n) > 1 and m * k * n >= HUGE and _blas_uses_half_of_the_vectors()
-    return few or short or huge or _threads_are_running()
+    return few or short or huge or threads_are_running()
 
 
 @functools.cache
@@ -64,9 +64,17 @@ def compiles() -> bool:
     return os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 
 
-def _threads_are_running() -> bool:
+def threads_are_running() -> bool:
+    """Whether kernels have begun to use threads of their own in this process."""
     jit = sys.modules.get("minnet.kernels.jit")
     return jit is not None and jit.threads_are_running()
+
+
+def start_threads() -> None:
+    """Let products be chosen as in a process whose kernels have begun to use their threads."""
+    from minnet.kernels import jit
+
+    jit.start_threads()
 
 
 @functools.cache

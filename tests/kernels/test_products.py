@@ -100,7 +100,7 @@ def test_blas_without_kernels_for_the_machine(
     monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: libraries)
     monkeypatch.setattr(vector_ir, "BYTES", width)
     monkeypatch.setattr(products, "compiles", lambda: True)
-    monkeypatch.setattr(products, "_threads_are_running", lambda: False)
+    monkeypatch.setattr(products, "threads_are_running", lambda: False)
     products._blas_uses_half_of_the_vectors.cache_clear()
     float32 = np.dtype(np.float32)
     assert products.prefers_numba(256, 256, 256, float32) == expected
