@@ -174,8 +174,10 @@ class _Replay:
         """For the numbers of a batch; None where that cannot be done now."""
         if not Team.lock.acquire(blocking=False):
             return None
-        program = self._program
         try:
+            if self.refused:
+                return None
+            program = self._program  # not before: another thread may have written a new one
             if program is None or any(p._data is not array for p, array in self._fixed):
                 self._program = None  # whose memory is free then
                 self._program = self._written(model, batch, parameters)
@@ -227,6 +229,8 @@ class _Step(_Replay):
         given = self._copied(batch)
         trained = {id(p) for p in parameters}
         fixed = [p for p in model.parameters() if id(p) not in trained]
+        # Before they are used: a value that another thread gives one meanwhile is a new one.
+        held = [(p, p._data) for p in fixed]
         program = Program([*_flat(given), *parameters, *fixed])
         try:
             for parameter, array in zip(parameters, parts_of(self._values, before), strict=True):
@@ -236,7 +240,7 @@ class _Step(_Replay):
         finally:
             for parameter, array in zip(parameters, before, strict=True):
                 parameter._data = array
-        self._fixed = [(p, p._data) for p in fixed if program.uses(p)]
+        self._fixed = [(p, array) for p, array in held if program.uses(p)]
         found = [g._data for g in self._found.gradients if g is not None]
         flat = len(found) == len(before) and _are_flat(found) and program.refusal is None
         self._gradients = [g.reshape(-1) for g in found] if flat else []
@@ -270,12 +274,13 @@ class _Prediction(_Replay):
 
     def _written(self, model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) -> Program:
         given = self._copied(batch)
+        held = [(p, p._data) for p in parameters]  # before they are used, as for a step
         program = Program([*_flat(given), *parameters])
         with writing(program):
             self._found = self._worked_out(model, given)
             if not all(map(program.follows, _flat(self._found))):
                 program.refuse("what is found follows from no operation")
-        self._fixed = [(p, p._data) for p in parameters if program.uses(p)]
+        self._fixed = [(p, array) for p, array in held if program.uses(p)]
         return program
 
     def _results(self) -> list[Any]:

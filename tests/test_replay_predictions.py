@@ -436,6 +436,49 @@ def test_several_threads_of_python() -> None:
     assert not wrong
 
 
+def test_new_weights_while_another_thread_writes_it_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come after it has been calculated, and before it is known as written down."""
+    model = network()
+    forward = model.forward
+
+    def slow(x: Any, as_scores: bool = False) -> Any:
+        y = forward(x, as_scores)
+        model.set_weights([w * 1.5 for w in model.get_weights()])
+        return y
+
+    assert_same(model)
+    model.set_weights(model.get_weights())
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "forward", slow)
+        model.predict(images())
+    assert_same(model)
+    assert written(model)
+
+
+def test_new_weights_while_another_thread_is_about_to_do_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That one finds it written down anew when its turn comes."""
+    model = network()
+    assert_same(model)
+    lock = Team.lock
+
+    class Late:
+        release = staticmethod(lock.release)
+
+        @staticmethod
+        def acquire(blocking: bool) -> bool:
+            monkeypatch.setattr(Team, "lock", lock)
+            model.set_weights([w * 1.5 for w in model.get_weights()])
+            model.predict(images(seed=9))
+            return lock.acquire(blocking=blocking)
+
+    x = images(seed=8)
+    monkeypatch.setattr(Team, "lock", Late)
+    found = model.predict(x)
+    np.testing.assert_array_equal(found, anew(model, x))
+
+
 def test_nothing_is_written_while_the_threads_work_for_someone_else() -> None:
     model = network()
     taken, done = threading.Event(), threading.Event()
