@@ -142,6 +142,6 @@ def _as_it_was(model: Model, rng: np.random.Generator) -> Iterator[None]:
 def _fresh(optimizer: Optimizer, lr: float) -> Optimizer:
     """An optimizer of the same settings, which remembers nothing and leaves the rate alone."""
     twin = copy.copy(optimizer)
+    twin.reset()  # first: until then it remembers in the same dictionaries
     twin.lr, twin.decay = lr, 0.0
-    twin.reset()
     return twin

@@ -12,7 +12,7 @@ import pytest
 import minnet
 from minnet import SGD, Adam, BatchNormalization, Dense, Dropout, RateSearch, Sequential
 from minnet.errors import ArgumentError, FileError, NumberError
-from minnet.schedules import CosineDecay
+from minnet.schedules import AdamAnnealing, CosineDecay
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(100, 4))
@@ -45,6 +45,16 @@ def test_the_suggestion_learns() -> None:
     model.optimizer.lr = lr
     model.fit(X, Y, epochs=20, verbose=0)
     assert model.evaluate(X, Y) < 0.01 * before  # type: ignore[operator]
+
+
+def test_what_a_schedule_remembers_is_as_it_was() -> None:
+    model = line(Adam(AdamAnnealing(0.05, every=2, growth=1.0)))
+    model.fit(X, Y, epochs=2, verbose=0)
+    before = dict(model.optimizer.shared)
+    assert before["cut"] < 1
+    model.find_lr(X, Y, steps=10)
+    assert model.optimizer.shared == before
+    model.fit(X, Y, verbose=0)
 
 
 def test_the_suggestion_is_a_tenth_of_the_best_rate() -> None:
