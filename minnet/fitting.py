@@ -266,11 +266,11 @@ def evaluate(model: Model, source: Rows | Stream) -> dict[str, float]:
 def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Any:
     """See :meth:`minnet.model.Model.predict`."""
     size, steps = whole("batch_size", batch_size, 1), _steps("steps", steps)
-    batches = _input_batches(x, size, steps)
+    batches, rows = _input_batches(x, size, steps)
     out = []
     with no_grad():
         for batch in batches:
-            inputs = model.prepare_inputs(batch)
+            inputs = model.prepare_inputs(batch)[:rows]
             # In parts, whatever the size of the batches given: memory depends on batch_size alone.
             for i in range(0, len(inputs), size):
                 part = inputs[i : i + size]
@@ -284,13 +284,16 @@ def predict(model: Model, x: Any, batch_size: int, steps: int | None) -> Any:
     return arrays[0] if len(arrays) == 1 else arrays
 
 
-def _input_batches(x: Any, size: int, steps: int | None) -> Iterable[Any]:
-    arrays = isinstance(x, (np.ndarray, Tensor, dict, list, tuple)) or not hasattr(x, "__iter__")
+def _input_batches(x: Any, size: int, steps: int | None) -> tuple[Iterable[Any], int | None]:
+    """Batches of inputs, and how many rows of each are wanted; None is all."""
+    several = isinstance(x, (dict, list, tuple))  # if they are, only the model knows
+    arrays = several or isinstance(x, (np.ndarray, Tensor)) or not hasattr(x, "__iter__")
     if arrays or hasattr(x, "__array__"):
-        return [x if steps is None else x[: size * steps]]
+        rows = None if steps is None else size * steps
+        return [x if several or rows is None else x[:rows]], rows
     if isinstance(x, Batches) and x.shuffle:
         advice = "The outputs would be in an order that nobody knows."
         raise ArgumentError(mismatch("predict", "Batches with shuffle=False", "others", advice))
     batches = x.epoch(0) if isinstance(x, Batches) else x
     chosen = islice(batches, steps)
-    return (batch[0] if isinstance(batch, (tuple, list)) else batch for batch in chosen)
+    return (batch[0] if isinstance(batch, (tuple, list)) else batch for batch in chosen), None

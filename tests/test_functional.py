@@ -164,6 +164,16 @@ def test_losses_and_metrics_by_name() -> None:
     assert loss == pytest.approx(2 * alike + which + penalty)
 
 
+def test_steps_of_several_inputs_are_rows() -> None:
+    model = twins()
+    x, _ = twin_data()
+    first = model.predict([part[:6] for part in x])
+    by_name = dict(zip(model.input_names, x, strict=True))
+    for given in (x, tuple(x), by_name):
+        for found, wanted in zip(model.predict(given, 3, steps=2), first, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
 def test_embeddings_of_two_inputs_learn_a_table() -> None:
     users, films = Input((1,), int, "user"), Input((1,), int, "film")
     factors = [Flatten()(Embedding(n, 2, "normal")(i)) for n, i in ((4, users), (5, films))]
