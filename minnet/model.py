@@ -311,12 +311,14 @@ class Model(Savable, Shown):
         """The same as :meth:`predict`, under the name that Keras has for probabilities."""
         return self.predict(x, batch_size)
 
-    def predict_classes(self, x: Any, batch_size: int = 32) -> Array:
-        """The most probable class per row, int64 (rows,); with one output, 1 where it is > 0.5."""
-        prediction: Array = self.predict(x, batch_size)
-        if prediction.shape[-1] == 1:
-            return (prediction[..., 0] > 0.5).astype(np.int64)
-        return np.asarray(prediction.argmax(-1))
+    def predict_classes(self, x: Any, batch_size: int = 32) -> Any:
+        """The most probable class per row, int64 (rows,); of one unit, 1 where it is > 0.5.
+
+        A list of them where there are several outputs.
+        """
+        prediction = self.predict(x, batch_size)
+        several = isinstance(prediction, list)
+        return list(map(_classes, prediction)) if several else _classes(prediction)
 
     def export_xlsx(self, x: Any, y: Any, path: str | os.PathLike[str], **options: Any) -> Any:
         """Write training steps on a batch as a workbook of live formulas; what is predicted where
@@ -342,6 +344,12 @@ class Model(Savable, Shown):
             where, advice = f"{self.name}: {what}", "Call model.compile('sgd', loss='mse') first."
             raise ArgumentError(mismatch(where, "a compiled model", "one without a loss", advice))
         return self.loss
+
+
+def _classes(prediction: Array) -> Array:
+    if prediction.shape[-1] == 1:
+        return (prediction[..., 0] > 0.5).astype(np.int64)
+    return np.asarray(prediction.argmax(-1))
 
 
 def _float_dtype(where: str, dtype: npt.DTypeLike) -> np.dtype[Any]:

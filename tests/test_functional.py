@@ -174,6 +174,16 @@ def test_steps_of_several_inputs_are_rows() -> None:
             np.testing.assert_array_equal(found, wanted)
 
 
+def test_classes_of_each_output() -> None:
+    model = twins()
+    x, _ = twin_data()
+    alike, which = model.predict(x)
+    found = model.predict_classes(x)
+    np.testing.assert_array_equal(found[0], alike[:, 0] > 0.5)
+    np.testing.assert_array_equal(found[1], which.argmax(1))
+    assert [classes.dtype for classes in found] == [np.int64, np.int64]
+
+
 def test_embeddings_of_two_inputs_learn_a_table() -> None:
     users, films = Input((1,), int, "user"), Input((1,), int, "film")
     factors = [Flatten()(Embedding(n, 2, "normal")(i)) for n, i in ((4, users), (5, films))]
