@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,22 @@ def get(metric: str | Metric, *, binary: bool = False) -> tuple[str, Metric]:
     except KeyError:
         raise unknown_name("metric", metric, METRICS) from None
     return str(metric), binary_accuracy if binary and function is accuracy else function
+
+
+def by_name(chosen: Iterable[str | Metric], *, binary: bool = False) -> dict[str, Metric]:
+    """The metrics under names of their own: the second 'error' is 'error_2', and 'loss' is taken.
+
+    What is chosen twice is measured once. ``binary``: see :func:`get`.
+    """
+    found: dict[str, Metric] = {}
+    for metric in chosen:
+        name, function = get(metric, binary=binary)
+        own, count = name, 1
+        while own == "loss" or found.get(own, function) != function:
+            count += 1
+            own = f"{name}_{count}"
+        found[own] = function
+    return found
 
 
 def to_config(metric: str | Metric, name: str = "", *, binary: bool = False) -> Any:

@@ -17,8 +17,7 @@ from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
 from minnet.lr_finder import RateSearch, find_lr
-from minnet.metrics import Metric
-from minnet.metrics import get as get_metric
+from minnet.metrics import Metric, by_name
 from minnet.optimizers import Optimizer
 from minnet.program import vouched, worked_out
 from minnet.progress import format_values
@@ -153,7 +152,8 @@ class Model(Savable, Shown):
     ) -> None:
         """Choose how to train: an optimizer, a loss and what to measure on the way, by name or not.
 
-        The optimizer starts afresh: whatever it remembered of earlier steps is forgotten.
+        The optimizer starts afresh: whatever it remembered of earlier steps is forgotten. Of two
+        metrics called 'error' the second is measured as 'error_2'.
 
         Raises :class:`~minnet.errors.ArgumentError` for an unknown name or a missing loss.
         """
@@ -163,7 +163,7 @@ class Model(Savable, Shown):
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
         self.optimizer.reset()
         binary = isinstance(self.loss, losses.BinaryCrossentropy)
-        self.metrics = dict(get_metric(m, binary=binary) for m in metrics or ())
+        self.metrics = by_name(metrics or (), binary=binary)
 
     def prepare(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Inputs and targets, checked and cast to what :meth:`loss_of` computes with.

@@ -13,8 +13,7 @@ from minnet.errors import ArgumentError, mismatch
 from minnet.inputs import as_columns
 from minnet.layers import ACTIVATIONS, scope
 from minnet.losses import Loss
-from minnet.metrics import Metric, to_config
-from minnet.metrics import get as get_metric
+from minnet.metrics import Metric, by_name, to_config
 from minnet.program import worked_out
 from minnet.several import Several
 from minnet.tensor import Array, Tensor, wrap
@@ -59,8 +58,7 @@ class Objectives(Loss):
             found[f"{output}_loss"] = _of_output(i, _measured(loss))
         for i, (output, loss) in enumerate(zip(self.outputs, self.losses, strict=True)):
             binary = isinstance(loss, losses.BinaryCrossentropy)
-            for metric in self._metrics[output]:
-                name, function = get_metric(metric, binary=binary)
+            for name, function in by_name(self._metrics[output], binary=binary).items():
                 found[f"{output}_{name}"] = _of_output(i, function)
         return found
 

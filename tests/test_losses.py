@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minnet import losses, metrics, optimizers
+from minnet import Dense, Input, Model, Sequential, losses, metrics, optimizers
 from minnet.errors import ArgumentError, NumberError, ShapeError
 from minnet.optimizers import SGD, Optimizer
 from minnet.tensor import Tensor
@@ -211,6 +211,34 @@ def test_accuracy_with_a_binary_loss_looks_at_each_output() -> None:
     name, metric = metrics.get("acc", binary=True)
     assert name == "acc"
     assert metric(np.array([[0.9, 0.8, 0.1]]), np.array([[1.0, 1.0, 1.0]])) == pytest.approx(2 / 3)
+
+
+def test_metrics_of_one_name_are_all_measured() -> None:
+    """Nor does one that is called so take the loss's place."""
+
+    def loss(p: Any, y: Any) -> float:
+        return 7.0
+
+    model = Sequential([Dense(1, input_dim=2)], seed=0)
+    chosen: list[Any] = [lambda p, y: 1.0, "accuracy", lambda p, y: 2.0, loss, "accuracy"]
+    model.compile("sgd", "mse", metrics=chosen)
+    x, y = np.eye(2), np.zeros((2, 1))
+    history = model.fit(x, y, verbose=0).history
+    names = ["loss", "<lambda>", "accuracy", "<lambda>_2", "loss_2"]
+    assert list(history) == names
+    assert [history[name] for name in ("<lambda>", "<lambda>_2", "loss_2")] == [[1], [2], [7]]
+    found = model.evaluate(x, y)
+    assert isinstance(found, list)
+    assert len(found) == 5
+    assert found[0] == pytest.approx(float((model.predict(x) ** 2).mean()))
+
+
+def test_metrics_of_one_name_of_an_output_are_all_measured() -> None:
+    x = Input((2,))
+    model = Model(x, [Dense(1, name="a")(x), Dense(1, name="b")(x)], seed=0)
+    chosen: list[Any] = [lambda p, y: 1.0, lambda p, y: 2.0]
+    model.compile("sgd", "mse", metrics={"a": chosen})
+    assert list(model.metrics) == ["a_loss", "b_loss", "a_<lambda>", "a_<lambda>_2"]
 
 
 def test_own_metrics_are_called_by_their_name() -> None:
