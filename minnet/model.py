@@ -98,12 +98,9 @@ class Model(Savable, Shown):
         for layer in model.layers:
             layer._rng = model._rng
             layer.dtype = model.dtype
-            for name, p in layer.parameters.items():
-                layer.parameters[name] = new = Tensor(
-                    p, dtype=model.dtype, requires_grad=p.requires_grad, name=p.name
-                )
-                new.lr_multiplier = layer.lr_multiplier
-                model.optimizer.hand_over(p, new)
+            for p in layer.parameters.values():  # themselves: the layer may have them elsewhere too
+                p._data, p.grad = p._data.astype(model.dtype), None
+                model.optimizer.cast(p)
         return model
 
     # -- calculating -----------------------------------------------------------------------------

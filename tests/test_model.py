@@ -189,6 +189,27 @@ def test_astype_copies_everything() -> None:
         model.astype(np.float16)
 
 
+def test_astype_of_a_layer_that_keeps_its_parameters_as_attributes() -> None:
+    class Scale(Layer):
+        def build(self, input_shape: Any) -> Any:
+            self.factor = self.add_parameter("factor", input_shape, "ones")
+            return input_shape
+
+        def call(self, x: Tensor) -> Any:
+            return x * self.factor
+
+    model = Sequential([Scale(input_shape=(3,)), Dense(2)], seed=0)
+    model.compile(SGD(0.1, momentum=0.9), "mse")
+    x, y = X[:, :3], X[:, :2]
+    model.train_on_batch(x, y)
+    double = model.astype(np.float64)
+    np.testing.assert_allclose(double.predict(x), model.predict(x), rtol=1e-5)
+    double.train_on_batch(x, y)
+    model.train_on_batch(x, y)
+    for a, b in zip(double.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_training_keeps_the_dtype(dtype: Any) -> None:
     model = classifier(dtype=dtype)

@@ -252,13 +252,12 @@ class Optimizer:
         for parameter in parameters:
             self.slots.pop(parameter, None)
 
-    def hand_over(self, old: Tensor, new: Tensor) -> None:
-        """``new`` takes the place of ``old``: the same parameter, perhaps in another dtype."""
-        state = self.slots.pop(old, None)
-        if state is not None:
-            self.slots[new] = {
-                k: v if isinstance(v, int) else np.asarray(v, new.dtype) for k, v in state.items()
-            }
+    def cast(self, parameter: Tensor) -> None:
+        """A parameter has got another dtype; so does what is remembered of it."""
+        state = self.slots.get(parameter, {})
+        for name, value in state.items():
+            if not isinstance(value, int):
+                state[name] = np.asarray(value, parameter.dtype)
 
     # -- saving ------------------------------------------------------------------------------------
 
