@@ -93,6 +93,16 @@ class Tensor:
                 )
             self.requires_grad = True
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        """A copy has its numbers in memory of its own; pickle leaves them among what it has read.
+
+        There somebody else might change them, so nothing that follows from them could be kept.
+        """
+        for name, value in state[1].items():
+            setattr(self, name, value)
+        if self._data.base is not None and self.op is None:
+            self._data = self._data.copy()
+
     # -- the array -------------------------------------------------------------------------------
 
     @property

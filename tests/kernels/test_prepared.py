@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from minnet.bundles import Bundle
 from minnet.kernels import prepared
 from minnet.kernels.prepared import kept_bytes
+from minnet.tensor import Tensor
 
 
 class Maker:
@@ -94,6 +96,16 @@ def test_memory_of_other_libraries_is_arranged_anew_each_time() -> None:
     for factor in (1, 2, 3):
         memoryview(memory).cast("d")[0] = factor
         assert arranged(weights, "form", Maker(weights)).sum() == 2 * factor
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_weights_of_a_pickled_tensor_are_kept(protocol: int) -> None:
+    """Pickle gives arrays whose memory is the bytes that it has read."""
+    tensor = pickle.loads(pickle.dumps(Tensor(np.ones((100, 100))), protocol))
+    make = Maker(tensor.data)
+    for _ in range(4):
+        arranged(tensor.data, "form", make)
+    assert make.calls == 2
 
 
 def test_each_use_is_seen_by_itself() -> None:
