@@ -141,8 +141,8 @@ class Loop:
                     logs = means.values()
                     for hook in end:
                         hook(self._batch - 1, logs)
-                    if model.stop_training:
-                        break
+                if model.stop_training:
+                    break
         logs = means.values()
         if self._validation is not None:
             for name, value in evaluate(model, self._validation).items():

@@ -138,6 +138,17 @@ def test_a_callback_stops_training(where: str) -> None:
     assert model.fit(X, Y, epochs=1, verbose=0).epoch == [0]  # the next fit starts afresh
 
 
+def test_stopping_where_nothing_is_called_after_a_batch() -> None:
+    class Enough(Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any) -> None:
+            self.model.stop_training = batch == 2
+
+    model = classifier()
+    model.fit(X, Y, batch_size=2, epochs=3, verbose=0, callbacks=[Enough()])
+    assert model.optimizer.iterations == 3
+    assert model.history.epoch == [0]
+
+
 def test_all_are_closed_when_one_fails() -> None:
     class Fails(Callback):
         def on_epoch_end(self, epoch: int, logs: Any) -> None:
