@@ -316,6 +316,10 @@ def get(loss: str | Loss | Callable[[Tensor, Tensor], Any]) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        name = loss.__name__
+        advice = f"For example {name}()."
+        raise ArgumentError(mismatch("loss", "a loss", f"the class {name}", advice))
     if callable(loss):
         return FunctionLoss(loss)
     try:

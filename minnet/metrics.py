@@ -56,6 +56,12 @@ def get(metric: str | Metric, *, binary: bool = False) -> tuple[str, Metric]:
     return str(metric), binary_accuracy if binary and function is accuracy else function
 
 
+def listed(chosen: Any) -> list[str | Metric]:
+    """Metrics as a list: of several, of a single one, or of none."""
+    single = isinstance(chosen, str) or callable(chosen)
+    return [chosen] if single else list(chosen or ())
+
+
 def by_name(chosen: Iterable[str | Metric], *, binary: bool = False) -> dict[str, Metric]:
     """The metrics under names of their own: the second 'error' is 'error_2', and 'loss' is taken.
 

@@ -17,7 +17,7 @@ from minnet.errors import ArgumentError, DtypeError, ShapeError, mismatch
 from minnet.layers import ACTIVATIONS, Layer, Shape, scope
 from minnet.losses import Loss
 from minnet.lr_finder import RateSearch, find_lr
-from minnet.metrics import Metric, by_name
+from minnet.metrics import Metric, by_name, listed
 from minnet.optimizers import Optimizer
 from minnet.program import vouched, worked_out
 from minnet.progress import format_values
@@ -145,7 +145,7 @@ class Model(Savable, Shown):
         self,
         optimizer: str | Optimizer = "sgd",
         loss: str | Loss | Callable[[Tensor, Tensor], Any] | None = None,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: str | Metric | Sequence[str | Metric] | None = None,
     ) -> None:
         """Choose how to train: an optimizer, a loss and what to measure on the way, by name or not.
 
@@ -160,7 +160,7 @@ class Model(Savable, Shown):
         self.optimizer, self.loss = optimizers.get(optimizer), losses.get(loss)
         self.optimizer.reset()
         binary = isinstance(self.loss, losses.BinaryCrossentropy)
-        self.metrics = by_name(metrics or (), binary=binary)
+        self.metrics = by_name(listed(metrics), binary=binary)
 
     def prepare(self, x: Any, y: Any) -> tuple[Any, Any]:
         """Inputs and targets, checked and cast to what :meth:`loss_of` computes with.

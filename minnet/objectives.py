@@ -13,7 +13,7 @@ from minnet.errors import ArgumentError, mismatch
 from minnet.inputs import as_columns
 from minnet.layers import ACTIVATIONS, scope
 from minnet.losses import Loss
-from minnet.metrics import Metric, by_name, to_config
+from minnet.metrics import Metric, by_name, listed, to_config
 from minnet.program import worked_out
 from minnet.several import Several
 from minnet.tensor import Array, Tensor, wrap
@@ -116,14 +116,9 @@ def _of_output(i: int, metric: Metric) -> Callable[[Any, Any], float]:
 
 def _metrics_by_output(metrics: Any, outputs: list[str], where: str) -> dict[str, list[Any]]:
     if not isinstance(metrics, Mapping):
-        return {output: list(metrics or ()) for output in outputs}
+        return {output: listed(metrics) for output in outputs}
     unknown = set(metrics) - set(outputs)
     if unknown:
         expected = f"metrics of outputs {', '.join(outputs)}"
         raise ArgumentError(mismatch(where, expected, ", ".join(map(repr, sorted(unknown)))))
-    found = {}
-    for output in outputs:
-        chosen = metrics.get(output, ())
-        several = isinstance(chosen, (list, tuple))
-        found[output] = list(chosen) if several else [chosen]
-    return found
+    return {output: listed(metrics.get(output)) for output in outputs}

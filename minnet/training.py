@@ -107,8 +107,17 @@ def _squared_length(array: Array) -> float:
 
 def _values(model: Model, loss: float, prediction: Any, y: Array) -> list[float]:
     values = [loss]
-    for metric in model.metrics.values():
-        values.append(float(metric(prediction, y)))
+    for name, metric in model.metrics.items():
+        value: Any = metric(prediction, y)
+        try:
+            values.append(float(value))
+        except (TypeError, ValueError):
+            shape, kind = getattr(value, "shape", None), type(value).__name__
+            received = kind if shape is None else f"an array of shape {shape}"
+            advice = "Give the mean over the rows: .mean()."
+            raise ArgumentError(
+                mismatch(f"metric {name!r}", "one number", received, advice)
+            ) from None
     return values
 
 

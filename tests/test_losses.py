@@ -192,6 +192,11 @@ def test_unknown_names_are_answered_with_the_nearest(
         get(wrong)
 
 
+def test_the_class_of_a_loss_is_no_loss() -> None:
+    with pytest.raises(ArgumentError, match="loss: expected .*, received the class MeanSquared"):
+        losses.get(losses.MeanSquaredError)
+
+
 # -- metrics ---------------------------------------------------------------------------------------
 
 
@@ -239,6 +244,33 @@ def test_metrics_of_one_name_of_an_output_are_all_measured() -> None:
     chosen: list[Any] = [lambda p, y: 1.0, lambda p, y: 2.0]
     model.compile("sgd", "mse", metrics={"a": chosen})
     assert list(model.metrics) == ["a_loss", "b_loss", "a_<lambda>", "a_<lambda>_2"]
+
+
+def test_a_single_metric_needs_no_list() -> None:
+    model = Sequential([Dense(2, "softmax", input_dim=2)], seed=0)
+    single: Any
+    for single in ("accuracy", metrics.accuracy):
+        model.compile("sgd", "categorical_crossentropy", metrics=single)
+        assert list(model.metrics) == ["accuracy"]
+    x = Input((2,))
+    several = Model(x, [Dense(2, "softmax", name="a")(x), Dense(2, "softmax", name="b")(x)])
+    several.compile("sgd", "categorical_crossentropy", metrics="accuracy")
+    assert list(several.metrics) == ["a_loss", "b_loss", "a_accuracy", "b_accuracy"]
+
+
+def test_a_metric_that_gives_no_single_number_is_named() -> None:
+    def right(p: Any, y: Any) -> Any:
+        return p.argmax(1) == y
+
+    model = Sequential([Dense(2, "softmax", input_dim=2)], seed=0)
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[right])
+    expected = r"metric 'right': expected one number, received an array of shape \(3,\)"
+    for verb in (model.fit, model.evaluate):
+        with pytest.raises(ArgumentError, match=expected):
+            verb(np.zeros((3, 2)), np.zeros(3, int))
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[lambda p, y: None])
+    with pytest.raises(ArgumentError, match="'<lambda>': expected one number, received NoneType"):
+        model.evaluate(np.zeros((3, 2)), np.zeros(3, int))
 
 
 def test_own_metrics_are_called_by_their_name() -> None:
