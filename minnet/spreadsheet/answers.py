@@ -38,6 +38,17 @@ class Answers:
         self._one = self._values.shape[1] == 1  # a sigmoid: yes or no
         self.by_output = found.name == "sigmoid" or self._one
         self.rows = len(self._values)
+        if target is not None and not self._says_classes(target):
+            self._target = self._truth = None
+
+    def _says_classes(self, target: Node) -> bool:
+        """Whether a target is a number for each output, or a class; a loss of one's own may take
+        anything."""
+        values = target.value
+        if values.size == self._values.size:
+            return True
+        labels = values.size == self.rows and np.equal(values, np.floor(values)).all()
+        return bool(labels and 0 <= values.min() and values.max() < self._values.shape[1])
 
     @property
     def single(self) -> bool:
@@ -113,11 +124,14 @@ class Answers:
 def answers_of(
     step: Pass, plan: Plan, formulas: Formulas, names: Sequence[str] = ()
 ) -> Answers | None:
-    """What the pass of a classifier says: the softmax or sigmoid of its loss, or its result.
+    """What the pass of a classifier says: the softmax or sigmoid of its loss, or an output.
+
+    A sigmoid that is trained by another loss than a classifier's may be any number from 0 to 1; it
+    is a class where classes have names.
 
     Raises :class:`~minnet.errors.ArgumentError` for another number of names than of classes.
     """
-    found = _probabilities(step, plan)
+    found = _probabilities(step, plan, bool(names))
     classes = 0 if found is None else max(2, found.shape[-1])
     if names and found is None:
         raise ArgumentError(mismatch("class_names", "a classifier", "a model of another kind"))
@@ -129,16 +143,18 @@ def answers_of(
     return None if found is None else Answers(found, step.target, plan, formulas, names)
 
 
-def _probabilities(step: Pass, plan: Plan) -> Node | None:
+def _probabilities(step: Pass, plan: Plan, named: bool) -> Node | None:
     for node in plan.blocks:
         in_loss = node.scope.name == LOSS and node.value.ndim == 2
         if in_loss and node.name in ("softmax", "sigmoid"):
             return node
-    result = step.result
-    if plan.blocks[result].lies != NORMAL or result.value.ndim < 2:
-        return None
-    sigmoid = result.op is not None and result.op.name == "sigmoid"
-    return result if result.name == "softmax" or sigmoid else None
+    for node in step.outputs:
+        if node.value.ndim < 2 or node not in plan.blocks or plan.blocks[node].lies != NORMAL:
+            continue
+        sigmoid = node.op is not None and node.op.name == "sigmoid"
+        if node.name == "softmax" or (sigmoid and (named or step.rate is None)):
+            return node
+    return None
 
 
 def _same_answer(prediction: str, truth: str) -> str:

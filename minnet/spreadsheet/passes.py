@@ -26,6 +26,7 @@ class Pass:
 
     trace: Trace
     result: Node
+    outputs: list[Node] = field(default_factory=list)  # the model's, but for scores in the loss
     rate: float | None = None  # the number that may be changed
     step_rate: Node | None = None  # what the optimizer or its schedule makes of it
     rule: str = ""  # the update in words
@@ -64,12 +65,12 @@ def trace_step(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
     trace = Trace()
     with trace.watching():
         with training_mode() as deferred:
-            inputs, targets, loss = _run(trace, model, x, y, x_name)
+            inputs, targets, outputs, loss = _run(trace, model, x, y, x_name)
         trained = model.trainable_parameters()
         wanted = [t for t in (*inputs, *trained) if t.requires_grad]
         with trace.backward_pass():
             gradients = dict(zip(map(id, wanted), backpropagate(loss, wanted)))
-        step = Pass(trace, trace.node_of(loss), model.optimizer.base_lr)
+        step = Pass(trace, trace.node_of(loss), outputs, model.optimizer.base_lr)
         update = _Update(step, model.optimizer, loss)
         for parameter in trained:
             gradient = gradients.get(id(parameter))
@@ -155,8 +156,8 @@ def trace_loss(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
     """The forward pass of training and the loss alone."""
     trace = Trace()
     with trace.watching(), no_grad(), training_mode():
-        inputs, targets, loss = _run(trace, model, x, y, x_name)
-    step = Pass(trace, trace.node_of(loss))
+        inputs, targets, outputs, loss = _run(trace, model, x, y, x_name)
+    step = Pass(trace, trace.node_of(loss), outputs)
     _finish(step, inputs, targets, model)
     return step
 
@@ -166,10 +167,8 @@ def trace_prediction(model: Any, x: Any, x_name: str = "x") -> Pass:
     trace = Trace()
     with trace.watching(), no_grad():
         inputs = _inputs(trace, model, x, x_name)
-        outputs = parts_of(model.forward(_joined(inputs)))
-        if model.ending == "softmax" and outputs[0].name is None:
-            outputs[0].named("softmax")  # as the one in a classifier's loss is called
-    step = Pass(trace, trace.node_of(outputs[0]))
+        outputs = _outputs(trace, model, model.forward(_joined(inputs)))
+    step = Pass(trace, outputs[0], outputs)
     _finish(step, inputs, [], model)
     return step
 
@@ -251,14 +250,30 @@ def _leaf(trace: Trace, array: Array, kind: str, name: str) -> Tensor:
 
 def _run(
     trace: Trace, model: Any, x: Any, y: Any, x_name: str
-) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """The watched forward pass of a model: its inputs, its targets and its loss."""
+) -> tuple[list[Tensor], list[Tensor], list[Node], Tensor]:
+    """The watched forward pass of a model: its inputs, its targets, its outputs and its loss."""
     answers = parts_of(y)
     wanted = ["target"] if len(answers) == 1 else [f"{n}_target" for n in model.output_names]
     inputs = _inputs(trace, model, x, x_name)
     targets = [_leaf(trace, a, "target", n) for a, n in zip(answers, wanted, strict=True)]
-    loss, _ = model.loss_of(_joined(inputs), _joined(targets))
-    return inputs, targets, loss.named("loss")
+    loss, prediction = model.loss_of(_joined(inputs), _joined(targets))
+    return inputs, targets, _outputs(trace, model, prediction), loss.named("loss")
+
+
+def _outputs(trace: Trace, model: Any, prediction: Any) -> list[Node]:
+    """The nodes of a model's outputs. A softmax is called so, as the one in a classifier's loss.
+
+    Where the loss takes scores, the probabilities are none of the pass's own.
+    """
+    endings = getattr(model, "endings", None) or [model.ending]
+    found = []
+    for output, ending in zip(parts_of(prediction), endings, strict=True):
+        node = None if output is None else trace.known(output)
+        if node is not None:
+            if ending == "softmax" and output.name is None:
+                output.named("softmax")
+            found.append(node)
+    return found
 
 
 def _inputs(trace: Trace, model: Any, x: Any, x_name: str) -> list[Tensor]:

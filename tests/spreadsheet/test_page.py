@@ -11,8 +11,9 @@ import openpyxl
 import pytest
 from PIL import Image
 
-from minnet import Conv2D, Dense, Flatten, Sequential, export_xlsx
+from minnet import Conv2D, Dense, Flatten, Input, Model, Sequential, Tensor, export_xlsx, ops
 from minnet.errors import ArgumentError
+from minnet.losses import Loss
 from minnet.spreadsheet.lint import lint_xlsx
 from minnet.spreadsheet.pictures import as_pixels
 from minnet.spreadsheet.reader import open_book
@@ -271,6 +272,68 @@ def test_yes_or_no(tmp_path: Path) -> None:
     assert [row[0] for row in answers(path)] == [NAMES[int(q >= 0.5)] for q in p]
     assert [row[1] for row in answers(path)] == pytest.approx(np.maximum(p, 1 - p))
     assert verify_xlsx(path).ok
+
+def likelihood(prediction: Tensor, target: Tensor) -> Tensor:
+    return -(ops.log(prediction) * target).sum()
+
+
+class Spread(Loss):
+    """A loss whose targets say no class: how far apart the outputs are to be, of each row."""
+
+    name, description = "spread", "distance from a spread"
+
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        return ((prediction[:, 0] - prediction[:, 1] - target) ** 2).sum()
+
+    def prepare_target(self, y: Array, output_shape: Any, dtype: Any) -> Array:
+        return y.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "y"),
+    [
+        (Dense(2, "softmax", name="top"), "mse", np.eye(2)[Y]),
+        (Dense(2, "softmax", name="top"), likelihood, np.eye(2)[Y]),
+        (Dense(1, "sigmoid", name="top"), "mse", Y),
+    ],
+)
+def test_a_classifier_is_one_whatever_its_loss(last: Any, loss: Any, y: Any, tmp_path: Path) -> None:
+    path, model = tmp_path / "book.xlsx", classifier(last)
+    model.compile("sgd", loss, ["accuracy"])
+    book = exported(path, model, X, y, class_names=NAMES, steps=2)
+    found = model.predict_classes(X).reshape(-1)
+    assert [row[::2] for row in answers(path)] == [
+        [NAMES[k], NAMES[y]] for k, y in zip(found, Y, strict=True)
+    ]
+    assert book["network"]["H3"].value == "accuracy"
+    accuracy = open_book(path).cells("network")[3, 9].value
+    assert accuracy == pytest.approx(model.evaluate(X, y, verbose=0)[1])
+    assert verify_xlsx(path).ok
+    assert lint_xlsx(path) == []
+
+
+def test_targets_that_are_no_classes(tmp_path: Path) -> None:
+    path, model = tmp_path / "book.xlsx", classifier()
+    model.compile("sgd", Spread())
+    book = exported(path, model, X, np.array([0.5, -0.5, 1.5, 0.0]), class_names=NAMES)
+    assert [len(row) for row in answers(path)] == [2] * 4  # no target beside them
+    assert book["network"]["H3"].value is None
+    assert verify_xlsx(path).ok
+
+
+def test_a_sigmoid_of_another_loss_is_no_class_unless_it_has_a_name(tmp_path: Path) -> None:
+    path, model = tmp_path / "book.xlsx", classifier(Dense(1, "sigmoid"))
+    model.compile("sgd", "mse")
+    export_xlsx(model, X, RNG.uniform(size=4), path)
+    assert "class" not in {c.value for c in open_book(path).cells("network").values()}
+
+
+def test_the_output_that_classifies_need_not_be_the_first(tmp_path: Path) -> None:
+    x, path = Input((3,)), tmp_path / "book.xlsx"
+    model = Model(x, [Dense(1)(x), Dense(2, "softmax")(x)])
+    export_xlsx(model, X, path=path, class_names=NAMES)
+    expected = [NAMES[row.argmax()] for row in model.predict(X)[1]]
+    assert [row[0] for row in answers(path)] == expected
 
 
 def test_the_models_own_names(tmp_path: Path) -> None:
