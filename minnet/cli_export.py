@@ -71,6 +71,7 @@ def export(
         raise ArgumentError(mismatch("minnet export", "--steps with --target", received))
     path = require_new(workbook_path(output), force)
     net = any_model(model)
+    net.class_names = _classes(model, net)
     x = _divided(read_inputs(net, inputs), divide_by)
     y = None
     if target:
@@ -81,7 +82,6 @@ def export(
         done = export_xlsx(
             net, x, y, path, steps=steps, max_formulas=max_formulas, watch=watch,
             probe=None if probe is None else _place(probe), probe_layers=probe_layers,
-            class_names=_classes(model, net),
             layout=layout,
         )  # fmt: skip
     except TooLarge as error:

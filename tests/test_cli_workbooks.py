@@ -61,6 +61,16 @@ def test_a_photograph_through_a_saved_model(reader: Path, tmp_path: Path) -> Non
     assert "learning_rate" not in book.names and "x_grad" not in book.names
 
 
+def test_names_in_the_file_of_what_is_no_classifier(tmp_path: Path) -> None:
+    model = Sequential([Dense(3, input_dim=2)], seed=0)
+    model.compile("sgd", "mse")
+    saving.save(model, tmp_path / "scores.safetensors", class_names=["a", "b", "c"])
+    (tmp_path / "x.csv").write_text("1,2\n3,4\n")
+    arguments = ("--input", tmp_path / "x.csv", "-o", tmp_path / "book.xlsx")
+    assert invoke("export", tmp_path / "scores.safetensors", *arguments)[0] == 0
+    right(tmp_path / "book.xlsx")
+
+
 def test_training_steps_with_targets(reader: Path, tmp_path: Path) -> None:
     path, photo = tmp_path / "book.xlsx", reader.with_name("photo.png")
     arguments = ("--input", photo, "--input", photo, "--divide-by", "255", "-o", path)

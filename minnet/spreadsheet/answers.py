@@ -48,7 +48,7 @@ class Answers:
         if values.size == self._values.size:
             return True
         labels = values.size == self.rows and np.equal(values, np.floor(values)).all()
-        return bool(labels and 0 <= values.min() and values.max() < self._values.shape[1])
+        return bool(labels and values.min() >= 0 and values.max() < self._values.shape[1])
 
     @property
     def single(self) -> bool:
@@ -122,25 +122,34 @@ class Answers:
 
 
 def answers_of(
-    step: Pass, plan: Plan, formulas: Formulas, names: Sequence[str] = ()
+    step: Pass, plan: Plan, formulas: Formulas, names: Sequence[str] = (), own: bool = False
 ) -> Answers | None:
     """What the pass of a classifier says: the softmax or sigmoid of its loss, or an output.
 
     A sigmoid that is trained by another loss than a classifier's may be any number from 0 to 1; it
-    is a class where classes have names.
+    is a class where classes have names. ``own``: the names are the model's, and nobody asked for
+    them here.
 
     Raises :class:`~minnet.errors.ArgumentError` for another number of names than of classes.
     """
     found = _probabilities(step, plan, bool(names))
-    classes = 0 if found is None else max(2, found.shape[-1])
-    if names and found is None:
-        raise ArgumentError(mismatch("class_names", "a classifier", "a model of another kind"))
+    if found is None:
+        if names and not own:
+            raise ArgumentError(mismatch("class_names", "a classifier", "a model of another kind"))
+        return None
+    require_names(names, found.shape[-1])
+    return Answers(found, step.target, plan, formulas, names)
+
+
+def require_names(names: Sequence[str], outputs: int) -> None:
+    """Raises :class:`~minnet.errors.ArgumentError` for names, if there are any, that are not one
+    for each class; a single output has two."""
+    classes = max(2, outputs)
     if "" in names:  # of which spreadsheets make the number 0
         raise ArgumentError(mismatch("class_names", "a name for each class", "an empty one"))
     if names and len(names) != classes:
         expected = f"a name for each of {classes} classes"
         raise ArgumentError(mismatch("class_names", expected, f"{len(names)} names"))
-    return None if found is None else Answers(found, step.target, plan, formulas, names)
 
 
 def _probabilities(step: Pass, plan: Plan, named: bool) -> Node | None:

@@ -132,6 +132,7 @@ class Look:
 
     layout: str = "strips"
     class_names: Sequence[str] = ()
+    own_names: bool = False  # the model's: left out where it is no classifier
 
 
 PLAIN = Look()
@@ -171,7 +172,7 @@ class StepSheet:
             drawn = draws.links(self.plan, self.formulas)
             self.formulas = Formulas(self.plan, RATE, {**(links or {}), **drawn})
         rule = {UPDATE: f"UPDATE   {step.rule}"}
-        self._answers = answers_of(step, self.plan, self.formulas, look.class_names)
+        self._answers = answers_of(step, self.plan, self.formulas, look.class_names, look.own_names)
         self._accuracy = None if self._answers is None else self._answers.accuracy()
         columns = self._answer_columns()
         beside = self.page.layout.reserve(len(columns)) if columns else 0
@@ -203,6 +204,11 @@ class StepSheet:
     def header(self, cell: tuple[int, int]) -> str:
         """A cell of the header as another sheet refers to it."""
         return f"{quote_sheet(self.title)}!{a1(*cell)}"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the pass is that of a classifier."""
+        return self._answers is not None
 
     @property
     def is_first(self) -> bool:

@@ -84,7 +84,7 @@ class ContentsSheet:
         row = self._layers(row, steps[0]) + 1
         row = self._sheets(row, [*((s.title, s.about) for s in steps), *others]) + 1
         row = self._counted(row, facts)
-        if look.class_names:
+        if look.class_names and steps[0].classifies:
             self._classes(row + 1, look.class_names)
         for row, scope in self._rows_of.items():
             for sheet in steps:

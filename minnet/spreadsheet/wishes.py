@@ -63,10 +63,10 @@ class Wish:
             raise ArgumentError(mismatch("export_xlsx", expected, f"{len(self.pictures)}"))
         if self.layout == "lesson":
             _require_chain(model)
-        names = self.class_names
+        names, own = self.class_names, self.class_names is None
         if names is None:
             names = getattr(model, "class_names", None) or ()
-        return Look(self.layout, tuple(map(str, names)))
+        return Look(self.layout, tuple(map(str, names)), own)
 
     def require_function(self) -> None:
         """Raises :class:`~minnet.errors.ArgumentError` for wishes that only a model can fulfil."""

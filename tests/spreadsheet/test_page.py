@@ -273,6 +273,7 @@ def test_yes_or_no(tmp_path: Path) -> None:
     assert [row[1] for row in answers(path)] == pytest.approx(np.maximum(p, 1 - p))
     assert verify_xlsx(path).ok
 
+
 def likelihood(prediction: Tensor, target: Tensor) -> Tensor:
     return -(ops.log(prediction) * target).sum()
 
@@ -297,7 +298,9 @@ class Spread(Loss):
         (Dense(1, "sigmoid", name="top"), "mse", Y),
     ],
 )
-def test_a_classifier_is_one_whatever_its_loss(last: Any, loss: Any, y: Any, tmp_path: Path) -> None:
+def test_a_classifier_is_one_whatever_its_loss(
+    last: Any, loss: Any, y: Any, tmp_path: Path
+) -> None:
     path, model = tmp_path / "book.xlsx", classifier(last)
     model.compile("sgd", loss, ["accuracy"])
     book = exported(path, model, X, y, class_names=NAMES, steps=2)
@@ -341,6 +344,15 @@ def test_the_models_own_names(tmp_path: Path) -> None:
     model.class_names = NAMES  # type: ignore[attr-defined]
     export_xlsx(model, X, path=path)
     assert answers(path)[0][0] in NAMES
+
+
+def test_names_of_a_model_that_is_no_classifier_any_more(tmp_path: Path) -> None:
+    path, model = tmp_path / "book.xlsx", classifier(Dense(2))
+    model.compile("sgd", "mse")
+    model.class_names = NAMES  # type: ignore[attr-defined]
+    export_xlsx(model, X, path=path)
+    export_xlsx(model, X, np.eye(2)[Y], path)
+    assert "class_names" not in open_book(path).names
 
 
 @pytest.mark.parametrize(
