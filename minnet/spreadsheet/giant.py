@@ -111,7 +111,7 @@ class Giant:
             self._shown(start, slopes), found.live, self._facts(start, loss, found.chain),
             (found.live_end, *request.wish.notes), found.chain, self._look.class_names,
         )  # fmt: skip
-        contents.show(self._stages[0], self._stages[-1], self._model.ending, self._look.class_names)
+        contents.show(self._stages[0], self._stages[-1], self._look.class_names)
         return found
 
     # -- what there is to show ---------------------------------------------------------------------

@@ -136,10 +136,11 @@ class GiantContents(ContentsSheet):
             self._statistics(row, last.node.value.astype(float), network.area(last.node))
         return True
 
-    def show(self, first: Stage, last: Stage, ending: str | None, classes: Sequence[str]) -> None:
+    def show(self, first: Stage, last: Stage, classes: Sequence[str]) -> None:
         """What went in as a picture, where it is an image, and the likeliest classes."""
         put, style = self.rows.put, self._book.styles.text
         row = self._predicted_row
+        ending = None if last.layer is None else last.layer.activation_name
         if len(first.shape) == 3 and first.shape[2] in (1, 3):
             picture, words = photograph(first.row)
             self._book.strip(CONTENTS, 1, _PICTURES, 6, "the first row of the data")

@@ -23,8 +23,10 @@ from minnet import (
     Flatten,
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
+    Input,
     Layer,
     MaxPooling2D,
+    Model,
     Sequential,
     ZeroPadding2D,
     export_xlsx,
@@ -373,6 +375,18 @@ def test_a_graph_with_branches(tmp_path: Path) -> None:
     assert "No chain: 'both' has several inputs." in texts
 
 
+@pytest.mark.parametrize("classifies_first", [True, False])
+def test_the_last_of_several_outputs_is_what_it_is(classifies_first: bool, tmp_path: Path) -> None:
+    x = Input((20,))
+    outputs = [Dense(3, "softmax", name="kind")(x), Dense(2, name="size")(x)]
+    model = Model(x, outputs if classifies_first else outputs[::-1])
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, np.random.default_rng(0).normal(size=(1, 20)), path=path, probe=("kind", 1))
+    texts = {c.value for c in open_book(path).cells("contents").values()}
+    assert ("probability" in texts) is not classifies_first
+    assert ("what minnet says about the first row" in texts) is not classifies_first
+
+
 # -- training --------------------------------------------------------------------------------------
 
 
@@ -471,6 +485,8 @@ def test_two_books_are_compared(tmp_path: Path) -> None:
         ({"probe": ("conv2", 1.5, 0, 0)}, ArgumentError, "whole numbers"),
         ({"probe": ("conv2", 1, 0, 0), "probe_layers": -1}, ArgumentError, "probe_layers"),
         ({"probe_layers": 1}, ArgumentError, "probe="),
+        ({"probe": ("fc1", 1), "class_names": ["a", "b"]}, ArgumentError, "of 3 classes.*2 names"),
+        ({"probe": ("fc1", 1), "class_names": ["", "b", "c"]}, ArgumentError, "an empty one"),
         ({"max_formulas": 60}, WorkbookError, "live formulas or more, but the limit is 60"),
     ],
 )
