@@ -19,6 +19,7 @@ from minnet.layers import Dropout, Flatten, ImagePreprocessing, InputLayer, Resh
 from minnet.sequential import Sequential
 from minnet.several import parts_of
 from minnet.spreadsheet.activity import BINS, Statistics, activity, gradients
+from minnet.spreadsheet.answers import require_names
 from minnet.spreadsheet.book import Book, Look
 from minnet.spreadsheet.chain import CELLS_PER_FORMULA, Chain, follow
 from minnet.spreadsheet.chain_sheet import CHAIN, ChainSheet
@@ -94,13 +95,16 @@ class Giant:
         """The sheets of the book.
 
         Raises :class:`~minnet.spreadsheet.live.TooLarge` where the probes alone are too many
-        formulas, :class:`~minnet.errors.ArgumentError` for several steps of layers that change.
+        formulas, :class:`~minnet.errors.ArgumentError` for several steps of layers that change, or
+        names that are not one for each class.
         """
         request = self._request
         needed = sum(map(self._formulas_of, range(len(self._stages))))
         if needed > request.wish.most:
             raise TooLarge(needed, request.wish.most)
         found, contents, start = self._with_live_end(request.wish.most - needed)
+        if found.live is None and not self._look.own_names:
+            require_names(self._look.class_names, self._stages[-1].shape[-1])
         found.live_end = about_live_end(self._stages, start, self._no_longer)
         loss, slopes = self._slopes(start)
         chain = self._write_chain(found, request.wish.most - needed)
