@@ -94,10 +94,7 @@ class LiveTraining:
             done.others.append((TRAINING, "learning rate and loss of every step, with a chart"))
         done.float32_difference = self._float32_difference(exact, first)
         if done.float32_difference is not None:
-            done.facts.append(
-                "Largest difference between float32 and float64, in outputs and loss: "
-                f"{done.float32_difference:.2g}."
-            )
+            done.facts.append(_about_float32(done.float32_difference))
         if self._wish.live:
             done.facts.append(_DRAWN)
         return done
@@ -175,13 +172,21 @@ class LiveTraining:
         def back(array: Array) -> Tensor:
             return Tensor(array.astype(rough.dtype) if array.dtype.kind == "f" else array)
 
-        with no_grad(), training_mode():
-            loss, _ = rough.loss_of(each(back, x), each(back, y))
-        with no_grad():
+        with np.errstate(over="ignore", invalid="ignore"), no_grad():
+            with training_mode():
+                loss, _ = rough.loss_of(each(back, x), each(back, y))
             right = exact.forward(as_tensors(x))
             outputs = zip(parts_of(right), parts_of(rough.forward(each(back, x))), strict=True)
             furthest = [float(np.abs(a.data - b.data).max()) for a, b in outputs]
-        return max(*furthest, abs(float(loss.item()) - float(first.result.value)))
+        furthest.append(abs(float(loss.item()) - float(first.result.value)))
+        return max(furthest) if np.isfinite(furthest).all() else float("inf")
+
+
+def _about_float32(difference: float) -> str:
+    if np.isfinite(difference):
+        what = "Largest difference between float32 and float64, in outputs and loss"
+        return f"{what}: {difference:.2g}."
+    return "float32 cannot hold all numbers of the first step; float64, as in this book, can."
 
 
 def _advance(model: Any, step: Pass) -> None:

@@ -119,6 +119,19 @@ def test_float32_difference_is_stated(tmp_path: Path) -> None:
     assert export_xlsx(model, x, y, tmp_path / "book.xlsx").float32_difference is None
 
 
+def test_numbers_that_float32_cannot_hold_are_said_to_be_such(tmp_path: Path) -> None:
+    model = Sequential([Dense(1, input_dim=1)], seed=0)
+    model.compile("sgd", "mse")
+    done = model.export_xlsx([[1e30]], [0.0], tmp_path / "book.xlsx")
+    texts = [
+        c.value for row in openpyxl.load_workbook(tmp_path / "book.xlsx")["contents"] for c in row
+    ]
+    assert done.float32_difference == np.inf
+    assert not [text for text in texts if "inf" in str(text)]
+    assert [text for text in texts if "float32 cannot hold" in str(text)]
+    assert verify_xlsx(tmp_path / "book.xlsx").ok
+
+
 def test_the_model_is_not_changed(tmp_path: Path) -> None:
     model, x, y = classifier()
     before = model.get_weights()
