@@ -23,6 +23,7 @@ from minnet.spreadsheet.live import (
     live_prediction,
     require_finite,
 )
+from minnet.spreadsheet.names import DoesNotFit
 from minnet.spreadsheet.overview import ContentsSheet
 from minnet.spreadsheet.passes import Pass, trace_function
 from minnet.spreadsheet.probe import ProbeSheet
@@ -162,14 +163,15 @@ def _export_model(model: Any, request: Request) -> Export:
     """Training steps, or what is predicted where there are no targets; as probes if too large."""
     x, y, wish = request.x, request.y, request.wish
     rows = len(model.prepare_inputs(x) if y is None else model.prepare(x, y)[0])
-    look = wish.look(model, rows)
+    look, why = wish.look(model, rows), ""
     if request.probe is None and not is_giant(model, rows, y is not None, wish.most):
         try:
             return _export_live(model, request, look)
-        except TooLarge:
+        except DoesNotFit as error:
             if request.steps > 1:  # each of them would fit
                 raise
-    giant = Giant(model, request, look).write()
+            why = "" if isinstance(error, TooLarge) else str(error)
+    giant = Giant(model, request, look, why).write()
     done = _save(giant.book, wish, giant.live or LiveSheets([], []))
     done.probes, done.live_end, done.chain = giant.probes, giant.live_end, giant.chain
     return done

@@ -75,7 +75,7 @@ def is_giant(model: Any, rows: int, training: bool, most: int) -> bool:
 class Giant:
     """Makes the book of a model that is too large; the model is not changed."""
 
-    def __init__(self, model: Any, request: Request, look: Look):
+    def __init__(self, model: Any, request: Request, look: Look, why_not_all: str = ""):
         self._model, self._request, self._look = model, request, look
         training = request.y is not None
         if training:
@@ -89,7 +89,7 @@ class Giant:
         self._neurons = self._find_neurons()
         self._titles = self._find_titles()
         self._why_no_chain = ""
-        self._no_longer = ""  # why the live end does not begin earlier
+        self._no_longer = why_not_all  # why the live end does not begin earlier
 
     def write(self) -> GiantBook:
         """The sheets of the book.

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from minnet.errors import WorkbookError
 from minnet.spreadsheet.blocks import COLUMN, TRANSPOSED, Block
 from minnet.spreadsheet.explanations import short_shape
 from minnet.spreadsheet.labels import Labels, shorten
-from minnet.spreadsheet.names import MAX_COLUMNS, MAX_ROWS
+from minnet.spreadsheet.names import MAX_COLUMNS, MAX_ROWS, DoesNotFit
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Node, Scope
 
@@ -69,9 +68,9 @@ def scope_title(scope: Scope) -> str:
 
 
 def check_size(rows: int, columns: int) -> None:
-    """Raises :class:`~minnet.errors.WorkbookError` for more than a sheet has."""
+    """Raises :class:`~minnet.spreadsheet.names.DoesNotFit` for more than a sheet has."""
     if columns > MAX_COLUMNS or rows > MAX_ROWS:
-        raise WorkbookError(
+        raise DoesNotFit(
             f"The network needs {rows:,} rows × {columns:,} columns, more than the {MAX_ROWS:,} × "
             f"{MAX_COLUMNS:,} of a sheet. Export a smaller batch or a narrower network."
         )

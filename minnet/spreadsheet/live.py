@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from minnet.errors import NumberError, WorkbookError, mismatch
+from minnet.errors import NumberError, mismatch
 from minnet.ops.base import CellWriter
 from minnet.recording import no_grad, training_mode
 from minnet.several import as_tensors, each, parts_of
 from minnet.spreadsheet.book import NETWORK, Book, Look, StepSheet
 from minnet.spreadsheet.check_sheet import CHECK, CheckSheet
 from minnet.spreadsheet.draws import Draws
+from minnet.spreadsheet.names import DoesNotFit
 from minnet.spreadsheet.overview import TRAINING, TrainingSheet
 from minnet.spreadsheet.passes import Pass, latest_state, trace_loss, trace_prediction, trace_step
 from minnet.spreadsheet.trace import Node
@@ -27,7 +28,7 @@ _DRAWN = (
 )
 
 
-class TooLarge(WorkbookError):
+class TooLarge(DoesNotFit):
     """More live formulas than are allowed; ``fact`` says so without the advice."""
 
     def __init__(self, formulas: int, most: int):

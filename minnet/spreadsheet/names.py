@@ -26,6 +26,10 @@ ESCAPE = "_x[0-9A-Fa-f]{4}_"
 _FORBIDDEN_IN_TITLE = re.compile(rf"[\[\]:*?/\\!\x00-\x1f\ud800-\udfff\ufffe\uffff]|{ESCAPE}")
 
 
+class DoesNotFit(WorkbookError):
+    """More than a formula, a sheet or a book takes."""
+
+
 @functools.cache
 def _columns() -> list[str]:
     letters = itertools.chain.from_iterable(

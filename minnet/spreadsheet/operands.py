@@ -8,7 +8,7 @@ import numpy as np
 
 from minnet.errors import WorkbookError
 from minnet.ops.base import ADDITION, ATOM, CellWriter
-from minnet.spreadsheet.names import column_letters
+from minnet.spreadsheet.names import DoesNotFit, column_letters
 from minnet.tensor import Array
 
 # A cell's address as one number, so that an array of cells is an array of integers and every view
@@ -103,7 +103,7 @@ def _rectangles(addresses: list[int]) -> list[tuple[int, int]]:
         else:
             runs.append((a, a))
     if len(runs) > MAX_AREAS:
-        raise WorkbookError(
+        raise DoesNotFit(
             f"A formula would read {len(runs)} separate ranges, more than the {MAX_AREAS} that a "
             "function takes. Reduce over the last axis, or export a smaller batch."
         )

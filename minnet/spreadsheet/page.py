@@ -21,7 +21,7 @@ from minnet.spreadsheet.names import a1, column_letters
 from minnet.spreadsheet.plan import Plan
 from minnet.spreadsheet.style import Styles, colour_scale, number_format
 from minnet.spreadsheet.trace import BACKWARD, FORWARD, UPDATE, Scope
-from minnet.spreadsheet.xlsx import Cell, Rows
+from minnet.spreadsheet.xlsx import Cell, Rows, require_short
 
 #: The layouts of a page by their names.
 LAYOUTS: dict[str, type[Layout] | type[LessonLayout]] = {
@@ -145,6 +145,8 @@ class Page:
         if words is not None:
             self.rows.put(*words, self._words(block), style=style("words"))
         write = formulas.writer(block)
+        if write is not None:
+            self._require_short(block, write)
         role = self._role(block)
         # What is read from another sheet, or drawn, is a formula: not for typing over.
         look = "helper" if write is not None and role in ("input", "parameter") else role
@@ -153,6 +155,13 @@ class Page:
         rule = self._colours(block, role)
         if rule is not None:
             self.sheet.conditional_formatting.add(self.area(block).replace("$", ""), rule)
+
+    def _require_short(self, block: Block, write: CellWriter) -> None:
+        """A few of the block's formulas, before it is too late to show the layer otherwise."""
+        last = block.node.value.size - 1
+        for position in {0, last // 2, last}:
+            where = block.node.scope.name or "the function"
+            require_short(write(position), f"{where!r}")
 
     def _title(self, block: Block) -> str:
         return self.layout.title(block)

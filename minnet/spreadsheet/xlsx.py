@@ -28,7 +28,7 @@ from openpyxl.writer.excel import ExcelWriter
 
 from minnet.errors import WorkbookError
 from minnet.files import replacing
-from minnet.spreadsheet.names import ESCAPE, a1, column_letters
+from minnet.spreadsheet.names import ESCAPE, DoesNotFit, a1, column_letters
 
 LEVEL = 4  # of compression: higher ones take longer and save little
 _RUN, _SAMPLED = 4, 64  # rows of a sheet that its size is estimated from
@@ -102,16 +102,21 @@ class Rows:
         return self._cells.get(number, [])
 
 
+def require_short(formula: str, where: str) -> None:
+    """Raises :class:`~minnet.spreadsheet.names.DoesNotFit` for more than Excel takes."""
+    if len(formula) > LONGEST_FORMULA:
+        raise DoesNotFit(
+            f"The formula of {where} would have {len(formula):,} characters, more than the "
+            f"{LONGEST_FORMULA:,} that Excel takes. Export a smaller batch."
+        )
+
+
 def cell_xml(row: int, cell: Cell) -> str:
     column, value, formula, style = cell
     if formula is None:
         written = ""
     else:
-        if len(formula) > LONGEST_FORMULA:
-            raise WorkbookError(
-                f"The formula of cell {a1(row, column)} would have {len(formula):,} characters, "
-                f"more than the {LONGEST_FORMULA:,} that Excel takes. Export a smaller batch."
-            )
+        require_short(formula, f"cell {a1(row, column)}")
         if "<" in formula or ">" in formula or "&" in formula:
             formula = escape(formula)
         written = f"<f>{formula}</f>"

@@ -293,6 +293,52 @@ def test_layers_above_the_limit_become_probes(tmp_path: Path) -> None:
     assert all(c.data_type != "f" for row in sheet for c in row if c.value == "=cmd (1)")
 
 
+def wide(first: Layer, *layers: Layer) -> Sequential:
+    model = Sequential([first, *layers], seed=0)
+    model.compile("sgd", "mse")
+    return model
+
+
+def of_many_channels() -> list[Layer]:
+    return [Conv2D(2, 3, input_shape=(3, 3, 260), name="wide"), Flatten(), Dense(1, name="last")]
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "reason"),
+    [
+        (of_many_channels, (1, 3, 3, 260), "The formula of 'wide' would have"),
+        (
+            lambda: [Dense(17_000, input_dim=1, name="wide")],
+            (1, 1),
+            "more than the 1,048,576 × 16,384",
+        ),
+    ],
+)
+def test_what_fits_no_formula_or_no_sheet_becomes_a_probe(
+    layers: Any, shape: Any, reason: str, tmp_path: Path
+) -> None:
+    model, path = wide(*layers()), tmp_path / "book.xlsx"
+    x = np.random.default_rng(0).normal(size=shape)
+    done = export_xlsx(model, x, path=path)
+    assert "wide" in done.probes and reason in done.live_end
+    assert verify_xlsx(path, TOLERANCE).ok
+
+
+def test_a_live_end_that_fits_no_formula_begins_later(tmp_path: Path) -> None:
+    front = [Conv2D(260, 3, input_shape=(9, 9, 1), name="front"), MaxPooling2D(2)]
+    model = wide(*front, Conv2D(2, 3, name="wide"), Flatten(), Dense(1, name="last"))
+    done = export_xlsx(model, np.ones((1, 9, 9, 1)), path=tmp_path / "b.xlsx", max_formulas=9_000)
+    assert "wide" in done.probes and "'last'" in done.live_end
+    assert "The formula of 'wide' would have" in done.live_end
+
+
+def test_steps_that_fit_no_formula_are_refused(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(1, 3, 3, 260))
+    with pytest.raises(WorkbookError, match=r"'wide' would have [0-9,]+ characters, more than"):
+        export_xlsx(wide(*of_many_channels()), x, [[1.0]], tmp_path / "book.xlsx", steps=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_statistics_and_pictures_are_those_of_the_layer(tmp_path: Path) -> None:
     model, x = images()
     path = tmp_path / "book.xlsx"
