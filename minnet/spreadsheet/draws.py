@@ -44,7 +44,7 @@ class Draws:
                 self._draws[weight] = _deviation(step, weight, found), found
         if not self._draws:
             expected = "a layer with weights that glorot_, he_ or lecun_… initializes"
-            raise ArgumentError(mismatch("random_weights='live'", expected, f"{model!r}"))
+            raise ArgumentError(mismatch("random_weights='live'", expected, repr(model.name)))
 
     def links(self, plan: Plan, formulas: Formulas) -> Mapping[Node, CellWriter]:
         """The formulas of the weights and of their standard deviations."""

@@ -300,5 +300,5 @@ def _finish(step: Pass, inputs: list[Tensor], targets: list[Tensor], model: Any)
     step.target = step.trace.node_of(targets[0]) if len(targets) == 1 else None
     if not step.parameters:
         raise ArgumentError(
-            mismatch("export", "a model that uses its weights", f"{model!r} without any")
+            mismatch("export", "a model that uses its weights", f"{model.name!r} without any")
         )

@@ -360,6 +360,8 @@ def refusals() -> list[Any]:
         pytest.param((model, x, y), {"notes": [1]}, ArgumentError, "notes.*1", id="not a text"),
         pytest.param((model, x, y), {"layout": ["strips"]}, ArgumentError, "layout.*strips",
                      id="a list of layouts"),
+        pytest.param((Sequential([Activation("relu", input_shape=(3,))], name="bare"), x), {},
+                     ArgumentError, "uses its weights, received 'bare' without any", id="none"),
         pytest.param((model, x, y), {"probe": 5}, ArgumentError, "probe.*received 5", id="probe"),
         pytest.param((model, x, y), {"probe": "fc1"}, ArgumentError, "probe.*received 'fc1'",
                      id="a name alone"),
