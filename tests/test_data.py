@@ -287,6 +287,26 @@ def test_channels_of_images() -> None:
     np.testing.assert_allclose(z.mean((0, 1, 2)), 0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+def test_features_far_from_zero_keep_their_digits(kind: Any) -> None:
+    """Seconds since 1970, say, of which float32 can tell every 128th only."""
+    x = 1_600_000_000 + np.arange(100)[:, None]
+    z = Standardize(x.astype(kind))(x.astype(kind))
+    assert z.dtype == np.float32
+    np.testing.assert_allclose(z, (x - x.mean()) / x.std(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.ones((4, 1)), np.ones((4, 2)), 1.0])
+def test_rows_of_other_features_are_not_standardised(wrong: Any) -> None:
+    standardize = Standardize(np.random.default_rng(0).normal(size=(5, 3)))
+    for function in (standardize, standardize.inverse):
+        with pytest.raises(ShapeError, match=r"Standardize: expected .*\(3,\), received .*shape"):
+            function(wrong)
+    assert standardize(np.ones(3)).shape == (3,)
+    with pytest.raises(DtypeError, match="Standardize: expected numbers"):
+        standardize([["a", "b", "c"]])
+
+
 @pytest.mark.parametrize(
     ("x", "error"),
     [

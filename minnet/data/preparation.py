@@ -88,6 +88,13 @@ def split(
     return [part for a in given for part in (a[train_rows], a[test_rows])]
 
 
+def _numbers(x: npt.ArrayLike) -> Array:
+    data = np.asarray(x)
+    if data.dtype.kind not in "fiub":
+        raise DtypeError(mismatch("Standardize", "numbers", f"dtype {data.dtype}"))
+    return data
+
+
 class Standardize:
     """Makes each feature have mean 0 and standard deviation 1, as measured on training data.
 
@@ -110,9 +117,7 @@ class Standardize:
         axis: int | Sequence[int] = 0,
         dtype: npt.DTypeLike = DEFAULT_DTYPE,
     ):
-        data = np.asarray(x)
-        if data.dtype.kind not in "fiub":
-            raise DtypeError(mismatch("Standardize", "numbers", f"dtype {data.dtype}"))
+        data = _numbers(x)
         if not data.size or not data.ndim:
             expected, received = "at least one row of numbers", f"shape {data.shape}"
             raise ShapeError(mismatch("Standardize", expected, received))
@@ -124,13 +129,34 @@ class Standardize:
         # A spread below what rounding makes of a constant is none.
         constant = std <= np.abs(mean) * np.finfo(np.float64).eps * 8
         std[constant] = 1.0
+        self._mean, self._std = mean[0], std[0]
         self.mean, self.std = mean[0].astype(dtype), std[0].astype(dtype)
         self.dtype = np.dtype(dtype)
 
     def __call__(self, x: npt.ArrayLike) -> Array:
-        """(x − mean) / std, of ``dtype``."""
-        return np.asarray((np.asarray(x, self.dtype) - self.mean) / self.std)
+        """(x − mean) / std, of ``dtype``.
+
+        Raises :class:`~minnet.errors.ShapeError` for rows of other features than were measured, and
+        :class:`~minnet.errors.DtypeError` for anything but numbers.
+        """
+        data, mean, std = self._as_exact(x)
+        return np.asarray((data - mean) / std, self.dtype)
 
     def inverse(self, z: npt.ArrayLike) -> Array:
-        """What has been standardised, on its old scale: z · std + mean."""
-        return np.asarray(np.asarray(z, self.dtype) * self.std + self.mean)
+        """What has been standardised, on its old scale: z · std + mean. Raises the same."""
+        data, mean, std = self._as_exact(z)
+        return np.asarray(data * std + mean, self.dtype)
+
+    def _as_exact(self, x: npt.ArrayLike) -> tuple[Array, Array, Array]:
+        """These numbers, mean and std, in a dtype that holds all of the numbers' digits: with fewer
+        nothing may be left of the differences between large ones."""
+        data = _numbers(x)
+        try:
+            fits = np.broadcast_shapes(data.shape, self.mean.shape) == data.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            expected = f"an array whose last axes fit the mean's shape {self.mean.shape}"
+            raise ShapeError(mismatch("Standardize", expected, f"one of shape {data.shape}"))
+        exact = np.result_type(data.dtype, self.dtype)
+        return data.astype(exact, copy=False), self._mean.astype(exact), self._std.astype(exact)
