@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,14 @@ def test_one_hot(labels: list[int], more: int) -> None:
 def test_one_hot_of_any_shape() -> None:
     assert to_categorical(np.zeros((2, 3), int), 4, np.float64).shape == (2, 3, 4)
     assert to_categorical([True, False]).tolist() == [[0, 1], [1, 0]]
+
+
+def test_one_hot_rows_of_many_classes_need_no_square_of_them() -> None:
+    tracemalloc.start()
+    rows = to_categorical([0, 4000], 4001)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows[1, 4000] == rows[0, 0] == 1 and most < 1 << 20
 
 
 @pytest.mark.parametrize(

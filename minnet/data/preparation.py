@@ -37,7 +37,9 @@ def to_categorical(
     if bad.any():
         received = str(array[bad][0])
         raise ArgumentError(mismatch("to_categorical", f"labels from 0 to {n - 1}", received))
-    return np.asarray(np.eye(n, dtype=dtype)[array.astype(np.int64)])
+    rows = np.zeros((array.size, n), dtype)
+    rows[np.arange(array.size), array.reshape(-1).astype(np.int64)] = 1
+    return rows.reshape(*array.shape, n)
 
 
 def split(
