@@ -171,6 +171,12 @@ def test_batches_of_nothing(arguments: Any, error: Any, message: str) -> None:
         Batches(X, sample_weight=Y)
 
 
+def test_numpys_whole_numbers_are_some() -> None:
+    batches = Batches(X, Y, np.int64(4), threads=np.int8(0))
+    assert [len(x) for x, _ in batches] == [4, 4, 2]
+    assert type(batches.batch_size) is int
+
+
 # -- preparation -----------------------------------------------------------------------------------
 
 

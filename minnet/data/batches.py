@@ -56,17 +56,18 @@ class Batches:
         if y is None and sample_weight is not None:
             raise ArgumentError(mismatch("Batches", "y with sample_weight", "none"))
         for name, value, least in (("batch_size", batch_size, 1), ("threads", threads, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole or value < least:
                 expected = f"{name} as a whole number >= {least}"
                 raise ArgumentError(mismatch("Batches", expected, repr(value)))
         self.rows = len(np.asarray(x))
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.shuffle = shuffle
         if seed is None:
             seed = int(random.generator().integers(2**63))
         random.generator_from(seed)  # refuses what is no seed
         self.seed = seed
-        self.transform, self._threads = transform, threads
+        self.transform, self._threads = transform, int(threads)
         self._next_epoch = 0
 
     @property
