@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from minnet.data import read_rows
-from minnet.errors import FileError, ShapeError
+from minnet.errors import ArgumentError, FileError, ShapeError
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -20,6 +20,15 @@ def test_tables(tmp_path: Path) -> None:
     assert read_rows([path, path], (2, 1)).shape == (4, 2, 1)
     path.write_text("3\n1\n")
     np.testing.assert_array_equal(read_rows([path]), [3, 1])
+
+
+def test_one_file_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("1,2\n3,4\n")
+    for one in (path, str(path), [path], tmp_path.glob("*.csv")):
+        np.testing.assert_array_equal(read_rows(one), [[1, 2], [3, 4]])
+    with pytest.raises(ArgumentError, match="read_rows: expected at least one file"):
+        read_rows([])
 
 
 def test_arrays(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def read_rows(files: Sequence[PathLike], shape: Shape | None = None) -> Array:
-    """The rows of all files, one after the other: (n, \\*shape).
+def read_rows(files: PathLike | Iterable[PathLike], shape: Shape | None = None) -> Array:
+    """The rows of a file, or of several, one after the other: (n, \\*shape).
 
     ``shape``: that of one row; None leaves the rows as they are in the file. An image is one row of
     shape (height, width, channels), resized to it, with numbers from 0 to 255. A ``.csv`` has a row
@@ -43,12 +44,16 @@ def read_rows(files: Sequence[PathLike], shape: Shape | None = None) -> Array:
 
     Raises :class:`~minnet.errors.FileError` for a file that cannot be read, and
     :class:`~minnet.errors.ShapeError` for rows that do not fit; both name the file.
+    :class:`~minnet.errors.ArgumentError` where there is no file at all.
     """
-    rows = [_shaped(Path(file), _read(Path(file), shape), shape) for file in files]
-    for file, array in zip(files, rows):
+    paths = [Path(files)] if isinstance(files, (str, os.PathLike)) else [*map(Path, files)]
+    if not paths:
+        raise ArgumentError(mismatch("read_rows", "at least one file", "none"))
+    rows = [_shaped(path, _read(path, shape), shape) for path in paths]
+    for path, array in zip(paths, rows, strict=True):
         if array.shape[1:] != rows[0].shape[1:]:
-            expected = f"rows of shape {rows[0].shape[1:]}, as in {str(files[0])!r}"
-            raise ShapeError(mismatch(str(file), expected, f"{array.shape[1:]}"))
+            expected = f"rows of shape {rows[0].shape[1:]}, as in {str(paths[0])!r}"
+            raise ShapeError(mismatch(str(path), expected, f"{array.shape[1:]}"))
     return np.concatenate(rows)
 
 
