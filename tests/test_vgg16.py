@@ -76,6 +76,11 @@ def test_images_that_are_too_small(shape: Any) -> None:
         small(input_shape=shape)
 
 
+def test_units_that_are_no_list() -> None:
+    with pytest.raises(ArgumentError, match="VGG16 units: expected a list.*received 4096"):
+        small(input_shape=(32, 32, 3), units=4096)
+
+
 def test_preprocessing_as_the_first_layer() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     plain = small(dtype=np.float64)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minnet.checks import number, whole
+from minnet.checks import items, number, whole
 from minnet.errors import ArgumentError, mismatch
 from minnet.files import PathLike
 from minnet.layers import (
@@ -77,6 +77,7 @@ def VGG16(
     layers = list(_layers(preprocessing, factor))
     if include_top:
         known = [_scaled(UNITS, factor)] * 2 if units is None else units
+        items("VGG16 units", known, "a list of whole numbers, one for each dense layer")
         hidden = [whole("VGG16 units", count, 1) for count in known]
         layers += _top(hidden, whole("VGG16 classes", classes, 1), dropout)
     model = Sequential(name="vgg16", dtype=dtype, seed=seed)
