@@ -81,6 +81,10 @@ def test_units_that_are_no_list() -> None:
         small(input_shape=(32, 32, 3), units=4096)
 
 
+def test_shapes_of_numpys_numbers() -> None:
+    assert small(include_top=False, input_shape=np.array([32, 64, 3])).output_shape == (1, 2, 32)
+
+
 def test_preprocessing_as_the_first_layer() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     plain = small(dtype=np.float64)

@@ -116,6 +116,14 @@ def test_images_are_read_by_the_weights_convention(path: Path, weights: Path) ->
     assert vgg.get_batches(path / "train").reading.resize == "crop"
 
 
+def test_sizes_of_images() -> None:
+    for size in (np.int64(32), [32, np.int32(32)], (32, 32)):
+        assert Vgg16(None, width=1 / 16, size=size).size == (32, 32)
+    for size, received in ((32.0, "32.0"), ("a", "'a'"), ((32, 32, 3), r"\(32, 32, 3\)")):
+        with pytest.raises(ArgumentError, match=f"expected .*, received {received}"):
+            Vgg16(None, width=1 / 16, size=size)
+
+
 @pytest.mark.parametrize(
     "name", ["whole.safetensors", "w.safetensors", "w.npz", "w.h5", "w.weights.h5"]
 )

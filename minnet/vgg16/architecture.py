@@ -102,11 +102,12 @@ def _checked(input_shape: Any, weights: Any) -> Shape | None:
             return None
         raise ArgumentError(mismatch("VGG16", "input_shape with weights", "None"))
     shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
-    large = len(shape) == 3 and all(isinstance(n, int) and n >= SMALLEST for n in shape[:2])
+    whole_numbers = all(isinstance(n, (int, np.integer)) for n in shape)
+    large = len(shape) == 3 and whole_numbers and min(shape[:2]) >= SMALLEST
     if not large:
         expected = f"input_shape (height, width, channels), both at least {SMALLEST}"
         raise ArgumentError(mismatch("VGG16", expected, repr(input_shape)))
-    return shape
+    return tuple(map(int, shape))
 
 
 def _layers(preprocessing: str | None, width: float) -> Iterator[Layer]:

@@ -15,6 +15,7 @@ from minnet import saving
 from minnet.callbacks import History
 from minnet.checks import whole
 from minnet.data import ImageFolder
+from minnet.data.images import Reading, Size
 from minnet.errors import ArgumentError, FileError, mismatch
 from minnet.files import PathLike
 from minnet.layers import (
@@ -82,11 +83,12 @@ class Vgg16:
         weights: PathLike | None = IMAGENET,
         *,
         classes: Sequence[str] | None = None,
-        size: int | tuple[int, int] | None = None,
+        size: int | Size | None = None,
         **options: Any,
     ):
         settings: dict[str, Any] = {"preprocessing": "caffe", "dropout": DROPOUT}
         weights = located(weights)
+        size = size if size is None else Reading.of(size, "stretch").size
         if weights is not None:
             found = settings_of(weights)
             stated = found.pop("size")
@@ -96,7 +98,7 @@ class Vgg16:
             expected = "a file that says which images its net expects"
             advice = f"Say preprocessing=…, one of {', '.join(RESIZE)}."
             raise FileError(mismatch(str(weights), expected, "one that does not", advice))
-        height, width = (size, size) if isinstance(size, int) else size or SIZE
+        height, width = size or SIZE
         self.model: Any = VGG16(weights, input_shape=(height, width, 3), **settings)
         self._classes = None if classes is None else list(classes)
 
