@@ -280,12 +280,21 @@ def test_csv_goes_on_in_the_same_file(tmp_path: Path) -> None:
     assert len(rows_of(path)) == 1
 
 
+@pytest.mark.parametrize("separator", ["", "ab", "\n", '"', 3])
+def test_separators_that_are_none(separator: Any) -> None:
+    with pytest.raises(ArgumentError, match="CSVLogger separator: expected one character"):
+        CSVLogger("log.csv", separator)
+
+
 def test_csv_with_other_columns(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     classifier().fit(X, Y, verbose=0, callbacks=[CSVLogger(path)])
     other = {"verbose": 0, "initial_epoch": 1, "epochs": 2, "validation_split": 0.5}
     with pytest.raises(ArgumentError, match=r"columns epoch, loss, accuracy, .*val_accuracy"):
         classifier().fit(X, Y, callbacks=[CSVLogger(path, append=True)], **other)
+    path.write_text("epoch,loss,accuracy\n0,1,2,3\n", encoding="utf-8")
+    with pytest.raises(FileError, match="epoch 0: expected 3 columns, received more"):
+        classifier().fit(X, Y, verbose=0, callbacks=[CSVLogger(path, append=True)])
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(FileError, match="a column 'epoch' of whole numbers, received a, b"):
         classifier().fit(X, Y, verbose=0, callbacks=[CSVLogger(path, append=True)])

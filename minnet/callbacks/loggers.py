@@ -30,6 +30,9 @@ class CSVLogger(Callback):
     def __init__(self, filename: PathLike, separator: str = ",", append: bool = False):
         self.path = Path(filename)
         self.append = append
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n':
+            expected = "one character, no quote and no end of a line"
+            raise ArgumentError(mismatch("CSVLogger separator", expected, repr(separator)))
         self._separator = separator
         self._columns: list[str] | None = None
         self._rows: list[dict[str, Any]] = []
@@ -77,6 +80,10 @@ class CSVLogger(Callback):
             expected = "a column 'epoch' of whole numbers"
             received = ", ".join(columns)
             raise FileError(mismatch(f"CSVLogger {self.path}", expected, received))
+        longer = next((row["epoch"] for row in rows if None in row), None)
+        if longer is not None:
+            where, expected = f"CSVLogger {self.path}, epoch {longer}", f"{len(columns)} columns"
+            raise FileError(mismatch(where, expected, "more"))
         self._columns, self._rows = columns, rows
 
 
