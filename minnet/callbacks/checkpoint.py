@@ -9,6 +9,9 @@ from minnet.callbacks.base import Callback, Logs
 from minnet.callbacks.monitor import Monitor
 from minnet.checks import whole
 from minnet.errors import ArgumentError, mismatch
+from minnet.files import require_new
+from minnet.saving import require_savable
+from minnet.weights.formats import format_of
 
 
 class ModelCheckpoint(Callback):
@@ -59,6 +62,13 @@ class ModelCheckpoint(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
+        # What cannot be written is an error now, not after an epoch.
+        if self.save_weights_only:
+            format_of(self.filepath)
+        else:
+            require_savable(self.filepath)
+        if "{" not in os.path.dirname(self.filepath):
+            require_new(self.filepath, force=True)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from minnet.callbacks.base import Callback, Logs
 from minnet.errors import ArgumentError, mismatch
-from minnet.files import PathLike
+from minnet.files import PathLike, require_new
 
 
 class ExcelLogger(Callback):
@@ -23,7 +23,8 @@ class ExcelLogger(Callback):
     exported does not change training.
 
     Raises :class:`~minnet.errors.ArgumentError` where only one of ``live`` and ``live_epochs`` is
-    given, or a name that does not end in .xlsx, and what the export raises.
+    given, or a name that does not end in .xlsx, :class:`~minnet.errors.FileError` where no file
+    can be written, and what the export raises.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ExcelLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._rows = []
+        require_new(self.path, force=True)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self._live is not None and epoch + 1 in self._live_epochs:

@@ -12,7 +12,7 @@ from typing import Any
 from minnet.callbacks.base import Callback, Logs
 from minnet.checks import whole
 from minnet.errors import ArgumentError, FileError, mismatch, missing, unknown_name
-from minnet.files import PathLike, replacing
+from minnet.files import PathLike, replacing, require_new
 
 
 class CSVLogger(Callback):
@@ -39,6 +39,7 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._columns, self._rows = None, []
+        require_new(self.path, force=True)
         if self.append and self.path.exists():
             self._read()
 
