@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from minnet import random
 from minnet.layers.activations import ACTIVATIONS
+from minnet.layers.base import Layer
 from minnet.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ def is_steady(model: Model, parts: Sequence[Any]) -> bool:
     )
 
 
+def _with_inner(parts: Sequence[Any]) -> list[Any]:
+    """These parts, and the layers that layers have as attributes, alone or in lists."""
+    found = list(parts)
+    for part in found:  # which grows
+        if isinstance(part, Layer):
+            values = [v if isinstance(v, (list, tuple)) else (v,) for v in vars(part).values()]
+            inner = [v for v in chain.from_iterable(values) if isinstance(v, Layer)]
+            found += [v for v in inner if not any(v is other for other in found)]
+    return found
+
+
 class Settings:
     """All that decides what a step does, besides the shapes of its arrays.
 
@@ -39,7 +51,8 @@ class Settings:
     """
 
     def __init__(self, model: Model, parameters: Sequence[Tensor]) -> None:
-        dicts = [vars(part) for part in parts_of_step(model) if hasattr(part, "__dict__")]
+        parts = _with_inner(parts_of_step(model))
+        dicts = [vars(part) for part in parts if hasattr(part, "__dict__")]
         self._dicts = [*dicts, *[layer.parameters for layer in model.layers]]
         self._values = self._now(model, parameters)
         self.key = tuple(map(id, self._values))

@@ -155,6 +155,7 @@ def test_predictions_that_others_hold_stay_as_they_are() -> None:
         np.testing.assert_array_equal(y, anew(model, images(seed=k)))
 
 
+<<<<<<< HEAD
 # -- evaluations -----------------------------------------------------------------------------------
 
 
@@ -204,6 +205,22 @@ def test_validation_while_training() -> None:
         done = model.fit(x, y, 4, epochs=3, verbose=0, validation_data=(x[::-1].copy(), y[::-1]))
         histories.append(done.history)
     assert histories[0] == histories[1]
+=======
+def test_large_numbers_meet_a_large_layer() -> None:
+    model = Sequential([Dense(1100, input_shape=(1000,)), Dense(3)], seed=0)
+
+    def inputs(k: int) -> Array:
+        x = np.random.default_rng(k).standard_normal((4, 1000), np.float32)
+        return x * np.float32(1e30 if k % 2 else 1)
+
+    anew(model, inputs(0))  # from the second time on the weights are arranged
+    for k in range(TIMES):
+        x = inputs(k)
+        found = model.predict(x)
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(found, anew(model, x))
+    assert written(model)
+>>>>>>> 0109b8d (Large numbers meet a large dense layer as they met it the first time)
 
 
 # -- memory ----------------------------------------------------------------------------------------

@@ -14,13 +14,15 @@ import numpy as np
 
 from minnet.errors import ArgumentError, mismatch
 from minnet.kernels import reference
-from minnet.program import worked_out
+from minnet.program import run, worked_out
 from minnet.tensor import Array
 
 #: Multiply-adds below which BLAS works in one thread, and has answered before ours has begun.
 SMALL = 1 << 18
 #: A large matrix of this many numbers, with at most so many rows on the other side.
 LARGE, FEW = 1 << 20, 32
+#: Numbers that no codes make infinite, with some room.
+MOST = 2.0**86
 #: Multiply-adds of a product that is worth loading Numba for, where BLAS is at a disadvantage.
 HUGE = 1 << 24
 #: The processors' families for which OpenBLAS has kernels with vectors of 64 bytes.
@@ -106,8 +108,26 @@ def linear(x: Array, w: Array, b: Array, relu: bool = False) -> Array:
 
         if seen(w, "linear"):
             arranged = prepared(w, "linear", lambda: streamed.arrange(w), True)
-            return streamed.matmul(x, arranged, n, b, relu)
+            y = streamed.matmul(x, arranged, n, b, relu)
+            if arranged.rounded:
+                run(_again_if_large, y, *map(_locked, (x, w, b)), relu)
+            return y
     return matmul(x, w, b, relu)
+
+
+def _again_if_large(y: Array, x: Array, w: Array, b: Array, relu: bool) -> None:
+    """Put in what BLAS gives where sums of products with codes may have been infinite: a code is up
+    to 2³¹ times as large as the number it stands for, and 2⁹ products are added."""
+    if not (x.max(initial=0) < MOST and x.min(initial=0) > -MOST):
+        with np.errstate(over="ignore", invalid="ignore"):
+            y[...] = reference.matmul(x, w, b, relu)
+
+
+def _locked(array: Array) -> Array:
+    """A view for reading, so that a program knows that nobody writes to it."""
+    view = array[...]
+    view.flags.writeable = False
+    return view
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:

@@ -58,6 +58,11 @@ class Arranged(NamedTuple):
     factors: Array  # [panels][blocks][panel]
 
     @property
+    def rounded(self) -> bool:
+        """Whether the numbers are codes."""
+        return bool(self.numbers.dtype == np.uint8)
+
+    @property
     def nbytes(self) -> int:
         return self.numbers.nbytes + self.factors.nbytes
 

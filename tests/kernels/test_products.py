@@ -212,3 +212,22 @@ def test_a_layers_weights_are_arranged_once_they_come_again(
     assert 0.75 <= kept / w.nbytes < 0.8 and not w.flags.writeable
     np.testing.assert_allclose(again, first, rtol=1e-5, atol=1e-4)
     assert np.isnan(products.linear(x * np.float32("nan"), w, b, True)).all()
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("size", [1e25, 1e30, -1e36])
+def test_large_numbers_meet_a_layers_weights(
+    size: float, relu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of three bytes are multiplied as whole ones: sums of those would be infinite."""
+    monkeypatch.setattr(products, "_forced", lambda: "numba")
+    random = np.random.default_rng(0)
+    w, b = random.standard_normal((1100, 1000), np.float32), np.zeros(1000, np.float32)
+    x = random.standard_normal((3, 1100), np.float32)
+    x[1:] *= np.float32(size)
+    wanted = reference.matmul(x, w, b, relu)
+    for _ in range(3):
+        found = products.linear(x, w, b, relu)
+        for row in range(3):
+            scale = 1 if row == 0 else abs(size)
+            np.testing.assert_allclose(found[row] / scale, wanted[row] / scale, atol=1e-3)
