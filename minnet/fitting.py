@@ -242,7 +242,9 @@ def _validation_source(
     model: Model, data: Any, batch_size: int, steps: int | None
 ) -> Rows | Stream:
     """Arrays (x, y) or (x, y, sample_weight), or an iterable of batches."""
-    if isinstance(data, tuple):
+    # A list is one of batches, and no batch is an array.
+    arrays = isinstance(data, list) and all(isinstance(part, np.ndarray) for part in data)
+    if arrays or isinstance(data, tuple):
         if len(data) not in (2, 3):
             expected, received = "(x, y) or (x, y, sample_weight)", f"{len(data)} things"
             raise ArgumentError(mismatch("validation_data", expected, received))

@@ -171,6 +171,16 @@ def test_predicting_from_batches(data: Any) -> None:
     np.testing.assert_array_equal(model.predict_classes(data()), model.predict_classes(X))
 
 
+def test_arrays_to_validate_on_may_be_a_list() -> None:
+    weights = np.linspace(0, 1, len(X))
+    for more in ((), (weights,)):
+        found = [
+            classifier().fit(X, Y, verbose=0, validation_data=kind([X, Y, *more])).history
+            for kind in (tuple, list)
+        ]
+        assert found[0] == found[1]
+
+
 def test_predicting_a_part() -> None:
     model = classifier()
     np.testing.assert_array_equal(model.predict(X, 4, steps=2), model.predict(X)[:8])
