@@ -155,7 +155,6 @@ def test_predictions_that_others_hold_stay_as_they_are() -> None:
         np.testing.assert_array_equal(y, anew(model, images(seed=k)))
 
 
-<<<<<<< HEAD
 # -- evaluations -----------------------------------------------------------------------------------
 
 
@@ -205,7 +204,8 @@ def test_validation_while_training() -> None:
         done = model.fit(x, y, 4, epochs=3, verbose=0, validation_data=(x[::-1].copy(), y[::-1]))
         histories.append(done.history)
     assert histories[0] == histories[1]
-=======
+
+
 def test_large_numbers_meet_a_large_layer() -> None:
     model = Sequential([Dense(1100, input_shape=(1000,)), Dense(3)], seed=0)
 
@@ -220,7 +220,6 @@ def test_large_numbers_meet_a_large_layer() -> None:
         assert np.isfinite(found).all()
         np.testing.assert_array_equal(found, anew(model, x))
     assert written(model)
->>>>>>> 0109b8d (Large numbers meet a large dense layer as they met it the first time)
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -354,6 +353,44 @@ def test_a_setting_that_is_changed() -> None:
     model.layers[-1].activation = None
     model.layers[-1].activation_name = "linear"
     assert_same(model)
+
+
+class Around(Layer):
+    """A steady layer made of others, which it calls itself."""
+
+    steady = True
+
+    def __init__(self, *inner: Layer, **options: Any):
+        super().__init__(**options)
+        self.first, self.others = inner[0], list(inner[1:])
+        self.itself = self
+
+    def build(self, input_shape: Any) -> Any:
+        for layer in (self.first, *self.others):
+            input_shape = layer.set_up(input_shape, self.dtype, self._rng)
+            for name, parameter in layer.parameters.items():
+                self.parameters[f"{layer.name}_{name}"] = parameter
+        return input_shape
+
+    def call(self, x: Any) -> Any:
+        for layer in (self.first, *self.others):
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_setting_of_a_layer_inside_a_layer_that_is_changed(place: int) -> None:
+    inner = [Dense(4, "relu", name="a"), Dense(4, "relu", name="b")]
+    model = Sequential([Around(Around(inner[0]), inner[1], input_shape=(3,)), Dense(2)], seed=0)
+
+    def inputs(k: int) -> Array:
+        return np.random.default_rng(k).standard_normal((4, 3), np.float32)
+
+    assert_same(model, inputs)
+    assert written(model)
+    inner[place].activation_name, inner[place].activation = "linear", None
+    assert_same(model, inputs)
+    assert written(model)
 
 
 def test_a_copy_has_programs_of_its_own() -> None:
