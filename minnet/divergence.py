@@ -82,6 +82,9 @@ class _Watch:
         finally:
             self._backward = before
 
+    def admit(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return inputs
+
     def mark_gradient(self, tensor: Tensor, gradient: Any) -> None: ...
 
     def announce(self, tensor: Tensor, kind: str) -> None: ...

@@ -22,6 +22,8 @@ from minnet.tensor import Tensor, wrap
 class Tracer(Protocol):
     """What wants to see every operation as it happens (the workbook export does)."""
 
+    def admit(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]: ...
+
     def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> None: ...
 
     def expand(self, op: Any, inputs: tuple[Any, ...]) -> Tensor: ...
@@ -106,6 +108,9 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
     silently, and one float64 among float32 halves the speed of everything after it. Single numbers
     have no say, be they Python's or NumPy's.
     """
+    tracer, program = STATE.tracer, WRITING.program
+    if tracer is not None:
+        inputs = tracer.admit(inputs)
     arrays = []
     dtype = None
     needs_grad = others = False
@@ -127,7 +132,6 @@ def apply(op: Any, inputs: tuple[Any, ...]) -> Any:
         for i, x in enumerate(inputs):
             if type(x) not in (Tensor, float, int):
                 inputs = _admit(op, inputs, i, arrays, dtype, needs_grad)
-    tracer, program = STATE.tracer, WRITING.program
     if program is not None:
         program.enter(op, inputs)
     kept = None

@@ -314,6 +314,9 @@ def test_a_tracer_sees_the_layers_scope() -> None:
             self.seen.append((name, description))
             yield
 
+        def admit(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return inputs
+
         def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> Tensor:
             return out
 

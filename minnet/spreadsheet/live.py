@@ -18,7 +18,7 @@ from minnet.spreadsheet.draws import Draws
 from minnet.spreadsheet.names import DoesNotFit
 from minnet.spreadsheet.overview import TRAINING, TrainingSheet
 from minnet.spreadsheet.passes import Pass, latest_state, trace_loss, trace_prediction, trace_step
-from minnet.spreadsheet.trace import Node
+from minnet.spreadsheet.trace import Node, Trace
 from minnet.spreadsheet.wishes import Wish
 from minnet.tensor import Array, Tensor, wrap
 
@@ -176,7 +176,8 @@ class LiveTraining:
         with np.errstate(over="ignore", invalid="ignore"), no_grad():
             with training_mode():
                 loss, _ = rough.loss_of(each(back, x), each(back, y))
-            right = exact.forward(as_tensors(x))
+            with Trace(widens=True).watching():
+                right = exact.forward(as_tensors(x))
             outputs = zip(parts_of(right), parts_of(rough.forward(each(back, x))), strict=True)
             furthest = [float(np.abs(a.data - b.data).max()) for a, b in outputs]
         furthest.append(abs(float(loss.item()) - float(first.result.value)))

@@ -62,7 +62,7 @@ def trace_step(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
 
     ``x_name``: what the inputs are called, where there is one array of them.
     """
-    trace = Trace()
+    trace = Trace(widens=True)
     with trace.watching():
         with training_mode() as deferred:
             inputs, targets, outputs, loss = _run(trace, model, x, y, x_name)
@@ -154,7 +154,7 @@ class _Update:
 
 def trace_loss(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
     """The forward pass of training and the loss alone."""
-    trace = Trace()
+    trace = Trace(widens=True)
     with trace.watching(), no_grad(), training_mode():
         inputs, targets, outputs, loss = _run(trace, model, x, y, x_name)
     step = Pass(trace, trace.node_of(loss), outputs)
@@ -164,7 +164,7 @@ def trace_loss(model: Any, x: Any, y: Any, x_name: str = "x") -> Pass:
 
 def trace_prediction(model: Any, x: Any, x_name: str = "x") -> Pass:
     """The forward pass of ``predict``: no dropout, moving averages, no loss."""
-    trace = Trace()
+    trace = Trace(widens=True)
     with trace.watching(), no_grad():
         inputs = _inputs(trace, model, x, x_name)
         outputs = _outputs(trace, model, model.forward(_joined(inputs)))

@@ -55,9 +55,15 @@ class Node:
 
 
 class Trace:
-    """The nodes of one pass in the order in which they were calculated."""
+    """The nodes of one pass in the order in which they were calculated.
 
-    def __init__(self) -> None:
+    ``widens``: float32 arrays that layers and losses hold are taken for float64, as the model's
+    weights were.
+    """
+
+    def __init__(self, widens: bool = False) -> None:
+        self._widens = widens
+        self._widened: dict[int, tuple[Any, Any]] = {}  # what was held, kept alive, and its copy
         self.nodes: list[Node] = []
         self.phase = FORWARD
         self._of_tensor: dict[int, Node] = {}
@@ -110,6 +116,20 @@ class Trace:
         return node
 
     # -- the Tracer protocol -----------------------------------------------------------------------
+
+    def admit(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(map(self._wide, inputs)) if self._widens else inputs
+
+    def _wide(self, x: Any) -> Any:
+        held = isinstance(x, np.ndarray) or (isinstance(x, Tensor) and not x.requires_grad)
+        if not held or x.dtype != np.float32:
+            return x
+        if id(x) not in self._widened:
+            wide = (
+                x.astype(np.float64) if isinstance(x, np.ndarray) else Tensor(x, dtype=np.float64)
+            )
+            self._widened[id(x)] = x, wide
+        return self._widened[id(x)][1]
 
     def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> None:
         operands = tuple(self._operand(x) for x in inputs)

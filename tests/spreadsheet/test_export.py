@@ -132,6 +132,42 @@ def test_numbers_that_float32_cannot_hold_are_said_to_be_such(tmp_path: Path) ->
     assert verify_xlsx(tmp_path / "book.xlsx").ok
 
 
+HELD = np.array([0.1, 0.7, 1.3], np.float32)
+AS_TENSOR = Tensor(HELD)
+
+
+class Placed(Layer):
+    """It holds an array, a tensor, and what follows from both."""
+
+    def build(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def call(self, x: Tensor) -> Tensor:
+        return (x * HELD + AS_TENSOR + ops.sqrt(AS_TENSOR * HELD)).named("moved")
+
+
+def weighed(prediction: Tensor, target: Tensor) -> Tensor:
+    return (HELD * (prediction - target) ** 2).mean()
+
+
+@pytest.mark.parametrize("y", [None, np.ones((2, 3))])
+def test_arrays_that_layers_and_losses_hold_are_widened(y: Any, tmp_path: Path) -> None:
+    model = Sequential([Dense(3, input_dim=2), Placed(name="placed"), Dense(3)], seed=0)
+    model.compile("sgd", weighed)
+    x = np.array([[0.5, -1.0], [0.25, 2.0]])
+    path = tmp_path / "book.xlsx"
+    export_xlsx(model, x, y, path, steps=1 if y is None else 2)
+    assert verify_xlsx(path).ok
+    assert lint_xlsx(path) == []
+    book, held = open_book(path), HELD.astype(np.float64)
+    before = book.numbers(book.names["dense_1_out"], "out", formulas=True)
+    after = book.numbers(book.names["placed_moved"], "out", formulas=True)
+    np.testing.assert_allclose(after, before * held + held + held, rtol=1e-15)
+    if y is not None:
+        loss = book.numbers(book.names["loss"], "loss", formulas=True).item()
+        assert loss == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-5)
+
+
 def test_the_model_is_not_changed(tmp_path: Path) -> None:
     model, x, y = classifier()
     before = model.get_weights()
