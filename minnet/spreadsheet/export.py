@@ -168,9 +168,10 @@ def _export_model(model: Any, request: Request) -> Export:
         try:
             return _export_live(model, request, look)
         except DoesNotFit as error:
-            if request.steps > 1:  # each of them would fit
-                raise
-            why = "" if isinstance(error, TooLarge) else str(error)
+            counted = error.formulas if isinstance(error, TooLarge) else 0
+            if request.steps > 1 and counted <= request.steps * wish.most:
+                raise  # each of the steps may fit
+            why = "" if counted else str(error)
     giant = Giant(model, request, look, why).write()
     done = _save(giant.book, wish, giant.live or LiveSheets([], []))
     done.probes, done.live_end, done.chain = giant.probes, giant.live_end, giant.chain

@@ -453,6 +453,18 @@ def test_a_new_head_on_a_frozen_base_trains_live(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.T, model.layers[-1].parameters["weight"].data, rtol=1e-9)
 
 
+def test_a_frozen_base_whose_weights_fit_but_not_their_formulas(tmp_path: Path) -> None:
+    """By its shapes it is small, but each step would have a copy of its weights."""
+    model = wide(Dense(60, input_dim=60), Dense(60, name="base"), Dense(2, name="head"))
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    x, path = np.random.default_rng(0).normal(size=(2, 60)), tmp_path / "book.xlsx"
+    done = export_xlsx(model, x, np.ones((2, 2)), path, steps=3, max_formulas=3000)
+    assert done.live_end.startswith("Live with all their numbers: 1 of 3 layers, 'head'.")
+    assert {"network", "step 2", "step 3"} <= set(done.sheets)
+    right(path)
+
+
 def test_gradients_of_a_trained_base_are_statistics(tmp_path: Path) -> None:
     model, x = images()
     model.compile("sgd", "sparse_categorical_crossentropy")
