@@ -176,7 +176,7 @@ def fit(
     batch_size: int,
     epochs: int,
     verbose: int,
-    callbacks: Iterable[Callback],
+    callbacks: Iterable[Callback] | None,
     validation_split: float,
     validation_data: Any,
     shuffle: bool,
@@ -195,7 +195,7 @@ def fit(
         y,
         batch_size,
         sample_weight=sample_weight,
-        name="fit" if y is None else "x",
+        name="fit",
         first_epoch=epoch_range.start,
         several_epochs=len(epoch_range) > 1,
         steps=None if y is not None else _steps("steps_per_epoch", steps_per_epoch),
@@ -226,7 +226,7 @@ def fit(
         "metrics": names + ([] if validation is None else [f"val_{n}" for n in names]),
     }
     history = model.history = History()
-    given: list[Callback] = [callbacks] if isinstance(callbacks, Callback) else [*callbacks]
+    given: list[Callback] = [callbacks] if isinstance(callbacks, Callback) else [*(callbacks or ())]
     if not any(isinstance(callback, ProgressBar) for callback in given):
         given.append(ProgressBar(verbose))
     called = CallbackList([*given, history], model, params)

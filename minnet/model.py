@@ -189,7 +189,7 @@ class Model(Savable, Shown):
         batch_size: int = 32,
         epochs: int = 1,
         verbose: int = 1,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,

@@ -123,8 +123,9 @@ class Stream:
         if steps is None and hasattr(batches, "__len__"):
             steps = len(batches)
         if steps is None and self._goes_on and several_epochs:
-            advice = "Give steps_per_epoch: a generator does not say where an epoch ends."
-            raise ArgumentError(mismatch(name, "steps_per_epoch", "none", advice))
+            needed = "validation_steps" if name == "validation_data" else "steps_per_epoch"
+            advice = f"Give {needed}: a generator does not say where an epoch ends."
+            raise ArgumentError(mismatch(name, needed, "none", advice))
         self.steps = steps
         self.rows: int | None = None
         self.batch_size: int | None = None
@@ -240,8 +241,8 @@ def source_of(
 ) -> Rows | Stream:
     """The source for what a user gave: arrays ``x`` and ``y``, or batches as ``x`` alone.
 
-    Raises :class:`~minnet.errors.ArgumentError` where ``x`` is neither, and what :func:`prepare`
-    raises.
+    Raises :class:`~minnet.errors.ArgumentError` where ``x`` is neither or both, and what
+    :func:`prepare` raises.
     """
     if y is None:
         if isinstance(x, np.ndarray) or not hasattr(x, "__iter__"):
@@ -251,6 +252,9 @@ def source_of(
             advice = "Let the batches be (x, y, sample_weight)."
             raise ArgumentError(mismatch(name, "no sample_weight with batches", "some", advice))
         return Stream(model, x, name, steps, first_epoch, several_epochs)
+    if isinstance(x, Batches) or hasattr(x, "__next__"):
+        advice = "The batches have their targets: leave y out."
+        raise ArgumentError(mismatch(name, "no targets y with batches", "some", advice))
     rows = Rows(*prepare(model, x, y, sample_weight), batch_size)
     if steps is not None:
         rows.limit(steps)

@@ -277,3 +277,8 @@ def test_the_shared_generator_is_restored_too() -> None:
 
     with pytest.raises(InterruptedError):
         model.fit(X, Y, 3, 2, 0, [GoOn(stop.kept), Check()])
+
+
+def test_no_callbacks() -> None:
+    for none in (None, (), []):
+        classifier().fit(X, Y, verbose=0, callbacks=none)

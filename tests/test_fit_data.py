@@ -137,6 +137,13 @@ def test_fewer_steps_than_there_are_batches() -> None:
         ([(X, Y)], {"validation_split": 0.5}, "validation_data with batches, received"),
         ([(X, Y)], {"sample_weight": WEIGHTS}, "no sample_weight with batches"),
         ([(X, Y)], {"validation_data": (X,)}, r"validation_data: expected \(x, y\) or"),
+        (
+            [(X, Y)],
+            {"validation_data": iter([(X, Y)])},
+            "validation_data: expected validation_steps, received none. Give validation_steps: ",
+        ),
+        (Batches(X, Y), {"y": Y}, "fit: expected no targets y with batches, received some"),
+        (iter([(X, Y)]), {"y": Y}, "fit: expected no targets y with batches, received some"),
         ([(X, Y)], {"steps_per_epoch": 0}, "steps_per_epoch: expected a whole number >= 1"),
     ],
 )
