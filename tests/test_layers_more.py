@@ -413,3 +413,7 @@ def test_activations_agree_with_torch(torch: Any, name: str) -> None:
     np.testing.assert_allclose(out.data, result.detach().numpy(), rtol=1e-8, atol=1e-12)
     result.sum().backward()
     np.testing.assert_allclose(grad(out.sum(), mine).data, other.grad.numpy(), 1e-8, 1e-8)
+
+
+def test_a_rate_may_be_numpys() -> None:
+    assert Dropout(np.float32(0.5)).config()["rate"] == 0.5

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minnet import random
+from minnet.checks import number
 from minnet.configs import Config
-from minnet.errors import ArgumentError, mismatch
 from minnet.layers.base import Layer, Shape
 from minnet.ops.norm import drop
 from minnet.program import vouched, worked_out
@@ -30,9 +30,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, input_shape: Shape | None = None, name: str | None = None):
         super().__init__(input_shape=input_shape, name=name)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise ArgumentError(mismatch("Dropout", "a rate from 0 to below 1", repr(rate)))
-        self.rate = float(rate)
+        self.rate = number("Dropout", rate, "a rate from 0 to below 1", 0, 1)
 
     def config(self) -> Config:
         return {**super().config(), "rate": self.rate}

@@ -114,8 +114,7 @@ def export_xlsx(
     if not isinstance(path, (str, os.PathLike)):
         expected = "path=, the name of a file to write"
         raise ArgumentError(mismatch("export_xlsx", expected, repr(path)))
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ArgumentError(mismatch("export_xlsx", "steps of 1 or more", repr(steps)))
+    steps = whole("export_xlsx steps", steps, 1)
     if batch_size is not None:
         whole("batch_size", batch_size, 1)
     wish = Wish(

@@ -375,7 +375,7 @@ def refusals() -> list[Any]:
     nan[0, 0] = np.nan
     return [
         pytest.param((model, x, y), {"path": None}, ArgumentError, "path=", id="no path"),
-        pytest.param((model, x, y), {"steps": 0}, ArgumentError, "steps of 1", id="no steps"),
+        pytest.param((model, x, y), {"steps": 0}, ArgumentError, "steps: expected", id="no steps"),
         pytest.param((model, x, y), {"batch_size": 0}, ArgumentError, "batch_size", id="no batch"),
         pytest.param((model, x, y), {"batch_size": 1.5}, ArgumentError, "batch_size.*1.5",
                      id="half a row"),
@@ -567,3 +567,11 @@ def test_another_models_book(exported: tuple[Sequential, Path]) -> None:
         read_xlsx(path, Sequential())
     with pytest.raises(ArgumentError, match="expected a model, received None"):
         read_xlsx(path, None)
+
+
+def test_steps_may_be_numpys(tmp_path: Path) -> None:
+    model = Sequential([Dense(1, input_dim=2)])
+    model.compile("sgd", "mse")
+    x = np.ones((2, 2))
+    export = model.export_xlsx(x, x[:, :1], tmp_path / "m.xlsx", steps=np.int64(2))
+    assert "step 2" in export.sheets
