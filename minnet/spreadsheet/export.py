@@ -114,6 +114,9 @@ def export_xlsx(
     if not isinstance(path, (str, os.PathLike)):
         expected = "path=, the name of a file to write"
         raise ArgumentError(mismatch("export_xlsx", expected, repr(path)))
+    if Path(path).suffix.lower() != ".xlsx":  # it may be a file of another kind, which is replaced
+        expected = "a name that ends in .xlsx"
+        raise ArgumentError(mismatch("export_xlsx path", expected, repr(os.fspath(path))))
     steps = whole("export_xlsx steps", steps, 1)
     if batch_size is not None:
         whole("batch_size", batch_size, 1)

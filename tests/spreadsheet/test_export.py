@@ -380,7 +380,7 @@ def refusals() -> list[Any]:
         pytest.param((model, x, y), {"batch_size": 1.5}, ArgumentError, "batch_size.*1.5",
                      id="half a row"),
         pytest.param((model, x, y), {"path": 5}, ArgumentError, "path=.*received 5", id="a number"),
-        pytest.param((model, x, y), {"path": "a\0b"}, WorkbookError, "embedded null", id="NUL"),
+        pytest.param((model, x, y), {"path": "\0.xlsx"}, WorkbookError, "embedded null", id="NUL"),
         pytest.param((model, x, y), {"max_formulas": None}, ArgumentError, "max_formulas.*None",
                      id="no limit"),
         pytest.param((model, x, y), {"max_formulas": "a"}, ArgumentError, "max_formulas.*'a'",
@@ -575,3 +575,12 @@ def test_steps_may_be_numpys(tmp_path: Path) -> None:
     x = np.ones((2, 2))
     export = model.export_xlsx(x, x[:, :1], tmp_path / "m.xlsx", steps=np.int64(2))
     assert "step 2" in export.sheets
+
+
+def test_a_file_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("1\n")
+    model = Sequential([Dense(1, input_shape=(2,))])
+    with pytest.raises(ArgumentError, match=r"export_xlsx path.*\.xlsx.*labels\.csv"):
+        export_xlsx(model, np.ones((1, 2)), path=labels)
+    assert labels.read_text() == "1\n"
