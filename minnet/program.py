@@ -11,8 +11,9 @@ so (:func:`run`), or one whose result is copied to where it was the first time (
 Operations that have kernels say so (``Operation.replays``); all others are worked out as a whole.
 
 A program has a pool of blocks of memory for itself. As always, a block is used again when the array
-that had it has died; so it is each time the program is done, for calculations have an order. That
-makes a program little larger than what it needs at once, and what it needs next is in the cache.
+that had it has died; so it is each time the program is done, for calculations have an order. Here a
+block may be much larger than what it is used for. That makes a program little larger than what it
+needs at once, and what it writes to next is in the cache.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class _Blocks(Pool):
     """
 
     def __init__(self) -> None:
-        super().__init__(slack=math.inf)
+        super().__init__(waste=math.inf, slack=math.inf)
         self.written: set[int] = set()  # by identity; the program has them
 
     def put(self, raw: Array) -> None:

@@ -30,8 +30,8 @@ SLACK = 1.5  # and all blocks this much larger than the most that was in use
 class Pool:
     """Blocks, and those of them that wait to be used again."""
 
-    def __init__(self, slack: float = SLACK):
-        self._slack = slack
+    def __init__(self, waste: float = WASTE, slack: float = SLACK):
+        self._waste, self._slack = waste, slack
         self._idle: list[Array] = []  # raw bytes, the longest idle first
         self._removing = threading.Lock()  # held by whoever takes blocks out; anybody may append
         # Bytes, which the holder of the lock changes:
@@ -41,7 +41,8 @@ class Pool:
     def take(self, size: int) -> Array:
         """The smallest idle block that fits without much waste, or a new one."""
         with self._removing:
-            fitting = [i for i, r in enumerate(self._idle) if size <= r.nbytes <= WASTE * size]
+            most = self._waste * size
+            fitting = [i for i, r in enumerate(self._idle) if size <= r.nbytes <= most]
             if fitting:
                 raw = self._idle.pop(min(fitting, key=lambda i: self._idle[i].nbytes))
             else:
