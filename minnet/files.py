@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from minnet.errors import FileError, MinnetError, mismatch
+from minnet.errors import ArgumentError, FileError, MinnetError, mismatch
 
 PathLike = str | os.PathLike[str]
 
@@ -54,6 +54,17 @@ def replacing(
         received = f"{error.strerror or error}."
         expected = f"{path}: expected a place to write {content}, received: "
         raise error_kind(expected + received) from None
+
+
+def workbook_name(where: str, path: PathLike) -> Path:
+    """The name of a workbook to be written; under another a file of another kind may be replaced.
+
+    Raises :class:`~minnet.errors.ArgumentError`, naming ``where``, unless it ends in .xlsx.
+    """
+    if Path(path).suffix.lower() != ".xlsx":
+        received = repr(os.fspath(path))
+        raise ArgumentError(mismatch(where, "a name that ends in .xlsx", received))
+    return Path(path)
 
 
 def remove_leftovers(path: PathLike) -> None:

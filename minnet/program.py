@@ -54,11 +54,11 @@ class Team:
     lock = threading.RLock()
 
 
-def run(function: Callable[..., Any], *arguments: Any) -> None:
-    """Do a calculation that writes into its first argument, and write it down if need be."""
-    function(*arguments)
+def run(function: Callable[..., Any], target: Any, *arguments: Any) -> None:
+    """Do a calculation that writes into its first argument alone; write it down if need be."""
+    function(target, *arguments)
     if WRITING.program is not None:
-        WRITING.program.note(function, tuple(map(_view, arguments)))
+        WRITING.program.note(function, (_view(target), *map(_locked, arguments)))
 
 
 @contextmanager
@@ -134,6 +134,14 @@ def vouched(tensor: Tensor) -> Tensor:
 def _view(x: Any) -> Any:
     """What the engine remembers it locks, but an array will be written to again."""
     return x[...] if type(x) is np.ndarray else x
+
+
+def _locked(x: Any) -> Any:
+    """What is only read, as such."""
+    view = _view(x)
+    if type(view) is np.ndarray:
+        view.flags.writeable = False
+    return view
 
 
 class _Blocks(Pool):

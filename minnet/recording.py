@@ -22,7 +22,9 @@ from minnet.tensor import Tensor, wrap
 class Tracer(Protocol):
     """What wants to see every operation as it happens (the workbook export does)."""
 
-    def admit(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]: ...
+    def admit(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What an operation is applied to in the place of these inputs."""
+        ...
 
     def record(self, op: Any, inputs: tuple[Any, ...], out: Tensor) -> None: ...
 

@@ -9,8 +9,8 @@ That a step will do the same as another one cannot be seen from outside, so it m
 * all numbers follow from the batch and the parameters (:meth:`minnet.program.Program.enter`);
 * nobody traces, and there are as many threads as before.
 
-A kind of step is written down when it is met for the second time. The same holds for the
-others, whose parameters moreover must be the arrays that they were.
+A kind of step is written down when it is met for the second time. The same holds for predictions
+and evaluations, whose parameters moreover must be the arrays that they were.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def slopes_of(model: Model, batch: Sequence[Any], parameters: Sequence[Tensor]) 
 
 
 class Replays:
-    """What is written down of a model's steps and predictions. A copy of a model has none yet."""
+    """What is written down of a model. A copy of it has nothing yet."""
 
     def __init__(self) -> None:
         self._steps, self._predictions = _Written(_Step), _Written(_Prediction)
@@ -267,7 +267,7 @@ class _Prediction(_Replay):
 
     def __init__(self) -> None:
         super().__init__()
-        self._found: list[Any] = []  # tensors, or several, or None
+        self._found: list[Any] = []  # tensors, or several
 
     def _worked_out(self, model: Model, given: Sequence[Any]) -> list[Any]:
         return [model.forward(*given)]

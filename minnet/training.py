@@ -48,11 +48,10 @@ def measure(model: Model, x: Array, y: Array, weights: Array | None = None) -> l
     batch = (x, y) if weights is None else (x, y, weights)
     with no_grad():
         found = model.replays.measures(model, batch)
-        if found is not None:
-            loss, *predictions = found
-            return _values(model, float(loss), predictions[0] if predictions else None, y)
-        value, prediction = model.loss_of(*map(as_tensors, batch))
-    return _values(model, value.item(), None if prediction is None else prediction.data, y)
+        if found is None:
+            found = [t.data for t in model.loss_of(*map(as_tensors, batch)) if t is not None]
+    loss, *predictions = found
+    return _values(model, float(loss), predictions[0] if predictions else None, y)
 
 
 def train_step(

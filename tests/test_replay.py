@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
-import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import programs_of, written_to
+from together import team_taken
 
 import minnet
 from minnet import (
@@ -539,25 +540,13 @@ def test_weights_of_rows() -> None:
 
 
 def test_while_the_threads_work_for_someone_else() -> None:
-    taken, done = threading.Event(), threading.Event()
+    with ExitStack() as until_the_end:
 
-    def occupy() -> None:
-        with Team.lock:
-            taken.set()
-            done.wait(60)
+        def between(model: Any, k: int) -> None:
+            if k == 2 and written(model):
+                until_the_end.enter_context(team_taken())
 
-    other = threading.Thread(target=occupy)
-
-    def between(model: Any, k: int) -> None:
-        if k == 2 and written(model):
-            other.start()
-            assert taken.wait(60)
-
-    try:
         assert written(assert_same(digits, between=between))
-    finally:
-        done.set()
-        other.join()
 
 
 def test_kernels_that_a_function_calls_have_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import os
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import programs_of, written_to
+from together import team_taken, together
 
 import minnet
 from minnet import (
@@ -239,7 +239,8 @@ def test_blocks_are_used_again_in_a_program() -> None:
     assert many == few
 
 
-def test_what_is_only_read_is_not_used_again() -> None:
+@pytest.mark.parametrize("as_given", [flat, lambda array: array])
+def test_what_is_only_read_is_not_used_again(as_given: Callable[[Array], Array]) -> None:
     def place(block: Array) -> int:
         return int(block.__array_interface__["data"][0])
 
@@ -249,7 +250,7 @@ def test_what_is_only_read_is_not_used_again() -> None:
     program = Program([])
     with writing(program):
         read = memory.empty((SMALLEST,), np.uint8)
-        run(nothing, np.empty(1), flat(read))
+        run(nothing, np.empty(1), as_given(read))
         where = place(read)
         del read
         written = memory.empty((SMALLEST,), np.uint8)
@@ -482,11 +483,7 @@ def test_several_threads_of_python() -> None:
             if not np.allclose(model.predict(images(seed=k)), wanted[k], rtol=1e-5, atol=1e-6):
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, range(4))
     assert not wrong
 
 
@@ -535,22 +532,9 @@ def test_new_weights_while_another_thread_is_about_to_do_it_again(
 
 def test_nothing_is_written_while_the_threads_work_for_someone_else() -> None:
     model = network()
-    taken, done = threading.Event(), threading.Event()
-
-    def occupy() -> None:
-        with Team.lock:
-            taken.set()
-            done.wait(60)
-
-    other = threading.Thread(target=occupy)
-    other.start()
-    try:
-        assert taken.wait(60)
+    with team_taken():
         assert_same(model)
         assert not written(model)
-    finally:
-        done.set()
-        other.join()
     assert_same(model)
     assert written(model)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from together import together
 
 from minnet import ops
 from minnet.autodiff import grad
@@ -546,11 +547,7 @@ def test_threads_have_graphs_of_their_own() -> None:
                 y = y * x
             found.append(grad(y.sum(), x).item() - power * 2 ** (power - 1))
 
-    threads = [threading.Thread(target=work, args=(p,)) for p in (2, 3, 4, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, (2, 3, 4, 5))
     assert found == [0] * 200
 
 

@@ -126,7 +126,9 @@ class BackupAndRestore(Callback):
         """Of several ways to work something out, which differ in the last bits, one is chosen by
         whether threads are running, and whether weights that stay the same were used before."""
         if training.get("threads"):
-            products.start_threads()
+            from minnet.kernels import jit
+
+            jit.start_threads()
         for parameter, uses in zip(self._frozen(), training.get("uses", ())):
             for use in uses:
                 prepared.seen(parameter.data, use)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from minnet.callbacks.base import Callback, Logs
 from minnet.errors import ArgumentError, mismatch
-from minnet.files import PathLike, require_new
+from minnet.files import PathLike, require_new, workbook_name
 
 
 class ExcelLogger(Callback):
@@ -37,10 +37,7 @@ class ExcelLogger(Callback):
         if (live is None) != (not live_epochs):
             expected = "live rows (x, y) and live_epochs, or neither"
             raise ArgumentError(mismatch("ExcelLogger", expected, "one of them"))
-        self.path = Path(path)
-        if self.path.suffix.lower() != ".xlsx":
-            expected = "a name that ends in .xlsx"
-            raise ArgumentError(mismatch("ExcelLogger", expected, repr(str(path))))
+        self.path = workbook_name("ExcelLogger", path)
         self._live, self._live_epochs, self._options = live, frozenset(live_epochs), options
         self._rows: list[dict[str, float]] = []
 

@@ -88,8 +88,8 @@ def multiply_rows(
     Element (i, k) of A is ``a[a_start + i * a_row + k * a_step]``, row k of B begins at
     ``b[b_start + k * panel]``, row i of C at ``c[c_start + i * c_row]``. An array of bytes as B has
     the numbers as codes (:mod:`minnet.kernels.codes`), of which C is 2⁸ times too large then. It is
-    assumed that what
-    follows the panel in ``b`` will be needed next: it is fetched meanwhile, little by little.
+    assumed that what follows the panel in ``b`` will be needed next: it is fetched meanwhile,
+    little by little.
     """
     width = panel(b)
     blocks = (rows + ROWS - 1) // ROWS

@@ -21,8 +21,6 @@ from minnet.tensor import Array
 SMALL = 1 << 18
 #: A large matrix of this many numbers, with at most so many rows on the other side.
 LARGE, FEW = 1 << 20, 32
-#: Numbers that no codes make infinite, with some room.
-MOST = 2.0**86
 #: Multiply-adds of a product that is worth loading Numba for, where BLAS is at a disadvantage.
 HUGE = 1 << 24
 #: The processors' families for which OpenBLAS has kernels with vectors of 64 bytes.
@@ -72,13 +70,6 @@ def threads_are_running() -> bool:
     return jit is not None and jit.threads_are_running()
 
 
-def start_threads() -> None:
-    """Let products be chosen as in a process whose kernels have begun to use their threads."""
-    from minnet.kernels import jit
-
-    jit.start_threads()
-
-
 @functools.cache
 def _forced() -> str | None:
     choice = os.environ.get("MINNET_MATMUL") or None
@@ -110,24 +101,18 @@ def linear(x: Array, w: Array, b: Array, relu: bool = False) -> Array:
             arranged = prepared(w, "linear", lambda: streamed.arrange(w), True)
             y = streamed.matmul(x, arranged, n, b, relu)
             if arranged.rounded:
-                run(_again_if_large, y, *map(_locked, (x, w, b)), relu)
+                run(_again_if_large, y, x, w, b, relu)
             return y
     return matmul(x, w, b, relu)
 
 
 def _again_if_large(y: Array, x: Array, w: Array, b: Array, relu: bool) -> None:
-    """Put in what BLAS gives where sums of products with codes may have been infinite: a code is up
-    to 2³¹ times as large as the number it stands for, and 2⁹ products are added."""
+    """Put in what BLAS gives where sums of products with codes may have been infinite."""
+    from minnet.kernels.streamed import MOST
+
     if not (x.max(initial=0) < MOST and x.min(initial=0) > -MOST):
         with np.errstate(over="ignore", invalid="ignore"):
             y[...] = reference.matmul(x, w, b, relu)
-
-
-def _locked(array: Array) -> Array:
-    """A view for reading, so that a program knows that nobody writes to it."""
-    view = array[...]
-    view.flags.writeable = False
-    return view
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:

@@ -49,6 +49,8 @@ GROUP = 16  # panels that are arranged together
 #: that, rounding to codes would add more to the error than the sum itself does.
 EVEN = 16
 SMALLEST = 1e-25  # of which factors are not subnormal
+#: Numbers of A below which no sum of a block's products with codes is infinite, with some room.
+MOST = float(np.finfo(np.float32).max) / (4 * BLOCK * codes.LARGEST * codes.SHIFT)
 
 
 class Arranged(NamedTuple):

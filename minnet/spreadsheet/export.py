@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from minnet.checks import items, whole
 from minnet.errors import ArgumentError, ShapeError, mismatch
+from minnet.files import workbook_name
 from minnet.spreadsheet.book import NETWORK, Book, Look, StepSheet
 from minnet.spreadsheet.chain import Chain
 from minnet.spreadsheet.giant import Giant, Request, is_giant
@@ -114,14 +115,12 @@ def export_xlsx(
     if not isinstance(path, (str, os.PathLike)):
         expected = "path=, the name of a file to write"
         raise ArgumentError(mismatch("export_xlsx", expected, repr(path)))
-    if Path(path).suffix.lower() != ".xlsx":  # it may be a file of another kind, which is replaced
-        expected = "a name that ends in .xlsx"
-        raise ArgumentError(mismatch("export_xlsx path", expected, repr(os.fspath(path))))
+    path = workbook_name("export_xlsx path", path)
     steps = whole("export_xlsx steps", steps, 1)
     if batch_size is not None:
         whole("batch_size", batch_size, 1)
     wish = Wish(
-        Path(path), max_formulas, title, notes, layout, random_weights, class_names, pictures, watch
+        path, max_formulas, title, notes, layout, random_weights, class_names, pictures, watch
     )
     if hasattr(subject, "loss_of"):
         if x is None or inputs is not None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels_cases import Convolution, convolutions, windows
+from together import together
 
 from minnet import kernels
 from minnet.kernels import reference
@@ -117,11 +116,7 @@ def test_several_python_threads_at_once() -> None:
             if not np.array_equal(kernels.conv2d(inputs[k], w, None, SAME), expected[k]):
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, range(4))
     assert not wrong
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kernels_cases import each_dtype
 from numba import njit
+from together import together
 
 from minnet.kernels import gemm
 from minnet.kernels.microkernel import NARROW, WIDE, multiply_rows, panel_of, product_rows
@@ -149,11 +149,7 @@ def test_several_python_threads_at_once() -> None:
             if not np.array_equal(gemm.matmul(a, b), a @ b):
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, range(3))
     assert not wrong
 
 

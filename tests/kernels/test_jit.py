@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from together import together
 
 from minnet.kernels import jit
 from minnet.kernels.jit import kernel, next_task, workers_for
@@ -81,18 +81,14 @@ def test_several_python_threads_at_once() -> None:
     x = np.arange(50_000.0)
     wrong = []
 
-    def work() -> None:
+    def work(k: int) -> None:
         for _ in range(20):
             y = np.zeros_like(x)
             squares(2, x, y)
             if not (y == x * x).all():
-                wrong.append(threading.get_ident())
+                wrong.append(k)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, range(6))
     assert not wrong
 
 

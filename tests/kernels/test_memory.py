@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from together import together
 
 from minnet.kernels import memory
 
@@ -88,9 +88,5 @@ def test_many_threads_never_share_a_block() -> None:
             if not (x == number).all():
                 wrong.append(number)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, range(8))
     assert not wrong
